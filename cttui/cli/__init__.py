@@ -1,0 +1,1 @@
+"""The command line: arguments, reports as text, exit codes."""

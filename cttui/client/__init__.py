@@ -1,0 +1,1 @@
+"""Starts probes and speaks frames with them. Needs no privilege."""

@@ -1,0 +1,1 @@
+"""From evidence to findings: what is wrong, why, what to do."""

@@ -1,0 +1,1 @@
+"""Flows as numpy columns: schema, store, selection, windows, groups."""

@@ -1,0 +1,1 @@
+"""Experiments: tales, their runner, packets in scapy notation."""

@@ -1,0 +1,1 @@
+"""What both columns share: readings, protocol, filters, words. Standard library and msgspec only."""

@@ -1,0 +1,87 @@
+"""Packets as captured, and the journey of traced ones."""
+
+import msgspec
+
+
+class PacketRow(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """One captured packet: metadata of the ring, the first bytes, and what conntrack thinks of it.
+
+    `data` starts at the network header. `time_ns` is since the epoch.
+    """
+
+    seq: int
+    time_ns: int
+    interface: str
+    direction: str
+    """`in`, `out`, `host`, `broadcast`, `multicast` or `other` (sll_pkttype)."""
+    ethertype: int
+    length: int
+    """Bytes on the wire from the network header on; more than `len(data)` where the snap length cut it."""
+    data: bytes
+    vlan: int | None = None
+    flow_key: int = 0
+    """Key of the flow in the store whose tuple this is, 0 where there is none."""
+    ct_state: str = ""
+    """State of that flow for the log's last column ("SYN_SENT [UNREPLIED]"), "" where there is none."""
+    fate: str = ""
+    """Where the packet ended, when the probe knows it ("lost in conntrack: table full", "filter INPUT rule 1")."""
+
+
+class PacketPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """A window of the log; `total` counts every captured packet, `kept` those still in the ring of the log."""
+
+    capturing: bool = False
+    total: int = 0
+    kept: int = 0
+    matched: int = 0
+    dropped: int = 0
+    """PACKET_STATISTICS tp_drops, summed: packets the ring had no room for."""
+    rate_pps: float = 0.0
+    rows: list[PacketRow] = []
+    first: int = 0
+    left_out: str = ""
+    """A sentence where something is left out on purpose (the SSH connection we are watched through)."""
+    top: list[tuple[str, int]] = []
+    """Most frequent (line without ports, count) of the last second, when there is more than can be read."""
+
+
+class JourneyStep(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """One thing a traced packet met: a chain, a rule, a policy, or its end."""
+
+    time_ns: int
+    family: str
+    table: str
+    chain: str
+    kind: str
+    """`rule`, `policy`, `return`, or `vanished`."""
+    verdict: str
+    rule: str = ""
+    hook: str = ""
+    ct_state: str = ""
+
+
+class Journey(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """The way of one traced packet. `end` is a sentence: delivered, dropped by which rule, vanished where."""
+
+    trace_id: int
+    line: str
+    steps: list[JourneyStep]
+    end: str
+    ended_ok: bool
+    cells: list[str] = []
+    """One mark a stage of JourneysReading.stages: "passed", "dropped", "not reached", "vanished"."""
+    flow_id: int | None = None
+    flow_key: int = 0
+    data: bytes = b""
+
+
+class JourneysReading(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """Journeys of an armed trace. `lost` counts ENOBUFS on the trace socket, `capped` packets not traced."""
+
+    armed: bool = False
+    why: str = ""
+    stages: list[str] = []
+    journeys: list[Journey] = []
+    total: int = 0
+    lost: int = 0
+    capped: int = 0

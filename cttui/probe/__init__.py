@@ -1,0 +1,1 @@
+"""The privileged process in one namespace: frames on stdin and stdout, one asyncio loop."""
