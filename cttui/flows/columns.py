@@ -43,7 +43,9 @@ SCHEMA: dict[str, str] = {
     "rate_over_s": "f4",
 }  # fmt: skip
 
-KERNEL_COLUMNS = [name for name in SCHEMA if name not in ("key", "born_s", "read_s", "order", "rate_bps", "rate_over_s")]
+KERNEL_COLUMNS = [
+    name for name in SCHEMA if name not in ("key", "born_s", "read_s", "order", "rate_bps", "rate_over_s")
+]
 DEFAULTS: dict[str, int] = {
     "state": NO_STATE, "wscale_orig": NO_WSCALE, "wscale_reply": NO_WSCALE,
     "orig_packets": int(NO_COUNTER), "orig_bytes": int(NO_COUNTER),

@@ -16,7 +16,9 @@ def encode(message: ToProbe | ToClient) -> bytes:
     """One frame. Raises FaultError "frame-too-large" above 8 MiB."""
     body = msgspec.msgpack.encode(message)
     if len(body) > MAX_FRAME:
-        raise FaultError("frame-too-large", f"A message of {len(body):,} bytes is over the limit of {MAX_FRAME:,}.")
+        raise FaultError(
+            "frame-too-large", f"A message of {len(body):,} bytes is over the limit of {MAX_FRAME:,}."
+        )
     return _LENGTH.pack(len(body)) + body
 
 
@@ -39,7 +41,11 @@ class Decoder(Generic[T]):
             (n,) = _LENGTH.unpack_from(self._pending)
             if n > MAX_FRAME:
                 start = bytes(self._pending[:60])
-                raise FaultError("bad-frame", f"Not a cttui frame: {start!r}.", "Does the other side print something before the probe starts?")
+                raise FaultError(
+                    "bad-frame",
+                    f"Not a cttui frame: {start!r}.",
+                    "Does the other side print something before the probe starts?",
+                )
             if len(self._pending) < 4 + n:
                 break
             body = bytes(self._pending[4 : 4 + n])
@@ -47,7 +53,11 @@ class Decoder(Generic[T]):
             try:
                 out.append(self._decoder.decode(body))
             except (msgspec.DecodeError, msgspec.ValidationError) as e:
-                raise FaultError("bad-frame", f"A frame could not be read: {e}.", "Is the same version of cttui on both sides?") from e
+                raise FaultError(
+                    "bad-frame",
+                    f"A frame could not be read: {e}.",
+                    "Is the same version of cttui on both sides?",
+                ) from e
         return out
 
 

@@ -43,7 +43,9 @@ def netns() -> Iterator[Netns]:
         ["pgrep", "-P", str(holder.pid)], capture_output=True, text=True, check=True
     ).stdout.split()[0]
     try:
-        yield Netns(int(child), ("nsenter", f"--net=/proc/{child}/ns/net", f"--pid=/proc/{child}/ns/pid", "--"))
+        yield Netns(
+            int(child), ("nsenter", f"--net=/proc/{child}/ns/net", f"--pid=/proc/{child}/ns/pid", "--")
+        )
     finally:
         holder.kill()
         holder.stdin.close()
