@@ -1,0 +1,46 @@
+# make run    sets everything up and opens the dashboard on a live sandbox
+# make test   sets everything up and passes the tests
+# make check, bench, wheel, screenshots, docs: see the targets below
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: run test check bench format wheel docs screenshots keys clean
+
+run: $(VENV)/.ready
+	@sh tools/system-packages run
+	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/cttui --sandbox; else exec $(BIN)/cttui tale ten-syns table-full; fi
+
+test: $(VENV)/.ready-dev
+	@sh tools/system-packages test
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.ready-dev
+	@$(BIN)/python tools/bench.py $(BENCH_ARGS)
+
+wheel: $(VENV)/.ready-dev
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) dist build site
+
+# Marker files, so that a second `make run` starts at once and a change of dependencies sets up again.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@sh tools/python-environment "$(PYTHON)" "$(VENV)" .
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml constraints.txt
+	@sh tools/python-environment "$(PYTHON)" "$(VENV)" '.[dev]'
+	@touch $(VENV)/.ready $@
