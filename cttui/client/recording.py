@@ -1,0 +1,174 @@
+"""Frames of a real run in a file, and a link that answers from one.
+
+A file is the magic line, then frames as on a probe's pipe: Welcome first, then in order what was asked and
+what came back. Frames carry their own type, so nothing else is needed.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from cttui.client.targets import Target
+from cttui.model.messages import Action, Answer, Ask, Do, Done, Fault, FaultError, Hello, Job, Welcome
+
+MAGIC = b"cttui recording 1\n"
+_LENGTH = struct.Struct("<I")
+_FRAME: msgspec.msgpack.Decoder[Hello | Ask | Do | Welcome | Answer | Done | Fault] = msgspec.msgpack.Decoder(
+    Hello | Ask | Do | Welcome | Answer | Done | Fault
+)
+
+
+class AnyLink(Protocol):
+    """What the user interface and the runner need of a link."""
+
+    target: Target
+    welcome: Welcome
+
+    async def ask(self, ask: Ask) -> Answer:
+        """The answer to one question."""
+
+    async def do(self, action: Action) -> Done:
+        """Have an action carried out."""
+
+    async def finish(self, job: int, poll_s: float = ...) -> Job:
+        """Ask until the job has ended."""
+
+    def next_seq(self) -> int:
+        """A number for the next Ask."""
+
+    async def close(self) -> None:
+        """End the probe."""
+
+
+class RecordingLink:
+    """A link that writes down what passes through another."""
+
+    def __init__(self, link: AnyLink, path: Path) -> None:
+        self._link = link
+        self.target = link.target
+        self.welcome = link.welcome
+        self._file: BinaryIO = path.open("wb")
+        self._file.write(MAGIC)
+        self._write(link.welcome)
+
+    def _write(self, message: object) -> None:
+        body = msgspec.msgpack.encode(message)
+        self._file.write(_LENGTH.pack(len(body)) + body)
+
+    async def ask(self, ask: Ask) -> Answer:
+        """As the link's, written down."""
+        answer = await self._link.ask(ask)
+        self._write(ask)
+        self._write(answer)
+        return answer
+
+    async def do(self, action: Action) -> Done:
+        """As the link's, written down; a refusal too."""
+        seq = self._link.next_seq()
+        try:
+            done = await self._link.do(action)
+        except FaultError as e:
+            self._write(Do(seq=seq, action=action))
+            self._write(Done(seq=seq, fault=e.fault))
+            raise
+        self._write(Do(seq=seq, action=action))
+        self._write(done)
+        return done
+
+    async def finish(self, job: int, poll_s: float = 0.02) -> Job:
+        """As the link's; its questions are not written down."""
+        return await self._link.finish(job, poll_s)
+
+    def next_seq(self) -> int:
+        """A number for the next Ask."""
+        return self._link.next_seq()
+
+    async def close(self) -> None:
+        """End the probe and the file."""
+        await self._link.close()
+        self._file.close()
+
+
+def frames(path: Path) -> Iterator[object]:
+    """Every frame of a recording, in order. Raises FaultError "recording" for a file that is none.
+
+    A last frame cut short is left out: a recording whose writer was killed still plays.
+    """
+    with path.open("rb") as file:
+        if file.readline(64) != MAGIC:
+            raise FaultError(
+                "recording", f"{path} is no recording of cttui.", "`cttui --record FILE` makes one."
+            )
+        while len(head := file.read(4)) == 4:
+            (n,) = _LENGTH.unpack(head)
+            body = file.read(n)
+            if len(body) < n:
+                return
+            try:
+                yield _FRAME.decode(body)
+            except (msgspec.DecodeError, msgspec.ValidationError) as e:
+                raise FaultError("recording", f"{path}: a frame could not be read: {e}.") from e
+
+
+class ReplayLink:
+    """Answers from a recording: the next Answer in the file for each Ask, the last one for ever after.
+
+    An action that stands next in the file moves on to what followed it; any other is refused.
+    """
+
+    def __init__(self, path: Path) -> None:
+        steps = list(frames(path))
+        if not steps or not isinstance(steps[0], Welcome):
+            raise FaultError("recording", f"{path} does not begin with a greeting.")
+        self.welcome: Welcome = steps[0]
+        self.target = Target(self.welcome.target, f"RECORDING of {self.welcome.target}")
+        self._steps = [s for s in steps[1:] if isinstance(s, Answer | Do | Done)]
+        self._at = 0
+        self._last: Answer | None = None
+        self._seq = 0
+
+    async def ask(self, ask: Ask) -> Answer:
+        """The next recorded answer. It stops before a recorded action until that action is asked for."""
+        if self._at < len(self._steps) and isinstance(step := self._steps[self._at], Answer):
+            self._at += 1
+            self._last = step
+        if self._last is None:
+            raise FaultError("recording", "The recording holds no answer.")
+        return msgspec.structs.replace(self._last, seq=ask.seq)
+
+    async def do(self, action: Action) -> Done:
+        """The recorded outcome of this kind of action, or a refusal."""
+        for at in range(self._at, len(self._steps)):
+            step = self._steps[at]
+            if isinstance(step, Do):
+                if type(step.action) is not type(action):
+                    break
+                self._at = at + 2
+                done = self._steps[at + 1]
+                assert isinstance(done, Done)
+                if done.fault is not None:
+                    raise FaultError(done.fault.code, done.fault.sentence, done.fault.remedy)
+                return done
+        raise FaultError("recording", "This is a recording: nothing can be done to it.")
+
+    async def finish(self, job: int, poll_s: float = 0.02) -> Job:
+        """The recorded end of the job."""
+        for _ in range(len(self._steps)):
+            answer = await self.ask(Ask(seq=self.next_seq()))
+            for j in answer.jobs:
+                if j.id == job and j.state != "running":
+                    return j
+        raise FaultError("recording", "The recording ends before this job does.")
+
+    def next_seq(self) -> int:
+        """A number for the next Ask."""
+        self._seq += 1
+        return self._seq
+
+    async def close(self) -> None:
+        """Nothing to end."""

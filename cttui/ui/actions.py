@@ -1,0 +1,152 @@
+"""Every action, declared once: bindings, footer, help, command palette and docs/keys.md come from here."""
+
+from dataclasses import dataclass
+
+EVERYWHERE, PANELS, FLOWS, HOOKS, PACKETS, LAB, HOST = (
+    "Everywhere", "Panels", "Flows", "Hooks", "Packets", "Sandbox and bursts", "What is switched on",
+)  # fmt: skip
+GROUPS = (EVERYWHERE, PANELS, FLOWS, HOOKS, PACKETS, LAB, HOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something a person can do.
+
+    `key` are Textual key names, comma-separated, the first one is shown. `panels` are the panels in which
+    it means something (empty: any). `footer` orders the footer: lowest first, 0 is left out.
+    """
+
+    id: str
+    key: str
+    label: str
+    help: str
+    group: str
+    panels: tuple[str, ...] = ()
+    footer: int = 0
+    writes: bool = False
+    """It changes something in the target: refused under --read-only."""
+    sandbox: bool = False
+    """It exists in a sandbox only."""
+
+
+_A = Action
+ACTIONS: tuple[Action, ...] = (
+    _A("quit", "q,ctrl+c", "quit", "Leave. A sandbox and everything in it is gone; what was changed on a host and not kept is put back.", EVERYWHERE, footer=90),
+    _A("help", "question_mark,f1", "help", "Explain the panel in focus and list its keys.", EVERYWHERE, footer=80),
+    _A("palette", "ctrl+p", "commands", "Search every command by name.", EVERYWHERE),
+    _A("back", "escape", "back", "One step back: close what is maximised, leave a group, clear the filter.", EVERYWHERE),
+    _A("freeze", "space", "freeze", "Hold the picture still. Collection goes on; the same key continues with the present.", EVERYWHERE, footer=70),
+    _A("explain", "f4", "explain", "Say in words what was lost, where, by which counter, and what to do about it.", EVERYWHERE),
+    _A("target", "h", "host/sandbox", "Look at the host or at the sandbox. Both go on running.", EVERYWHERE, footer=75),
+    _A("faster", "plus", "faster", "Ask for readings more often (up to 4 a second).", EVERYWHERE),
+    _A("slower", "minus", "slower", "Ask for readings less often: spares a slow line.", EVERYWHERE),
+    _A("theme", "f2", "theme", "Choose the colours.", EVERYWHERE),
+    _A("present", "f9", "presenter", "Presenter mode: the numbers in question in big digits, and the keys you press shown.", EVERYWHERE),
+    _A("copy", "y", "copy", "Copy the flow, rule, packet or panel under the cursor in one of several forms.", EVERYWHERE, footer=60),
+    _A("redraw", "ctrl+l", "redraw", "Paint the whole screen again.", EVERYWHERE),
+    _A("suspend", "ctrl+z", "suspend", "Put the program into the background; `fg` brings it back.", EVERYWHERE),
+    _A("panel-1", "1", "flows", "Go to the flows; again: maximise.", PANELS),
+    _A("panel-2", "2", "hooks", "Go to the hooks; again: maximise.", PANELS),
+    _A("panel-3", "3", "packets", "Go to the packets; again: maximise.", PANELS),
+    _A("panel-4", "4", "groups", "Go to what fills the table; again: maximise.", PANELS),
+    _A("panel-5", "5", "statistics", "Go to the statistics and their history; again: maximise.", PANELS),
+    _A("zoom", "z", "maximise", "Give the panel in focus the whole screen, or back.", PANELS),
+    _A("next", "tab", "next panel", "Focus the next panel.", PANELS),
+    _A("previous", "shift+tab", "previous panel", "Focus the previous panel.", PANELS),
+    _A("filter", "slash", "filter", "Show only the flows that match, e.g. `src=10.0.0.0/8 dport=443 state=SYN_SENT`. Esc takes it off.", FLOWS, footer=30),
+    _A("detail", "enter", "detail", "Everything about the flow under the cursor, or into the group under it.", FLOWS, ("flows", "groups"), footer=45),
+    _A("group", "g", "group", "Count flows by source, destination, port, state, …: what fills the table.", FLOWS, footer=40),
+    _A("sort", "s", "sort", "Choose the column that orders the flows.", FLOWS),
+    _A("reverse", "r", "reverse", "Turn the order round.", FLOWS, ("flows",)),
+    _A("columns", "c", "columns", "Choose which columns are shown.", FLOWS),
+    _A("fillers", "f", "fillers", "Show or hide the entries that only occupy slots of the sandbox.", FLOWS, sandbox=True),
+    _A("delete", "d", "delete", "Delete the flow under the cursor, after a question.", FLOWS, ("flows",), writes=True),
+    _A("delete-set", "D", "delete all", "Delete the flows that the filter shows, after a question that counts them.", FLOWS, writes=True),
+    _A("rule-order", "o", "order", "Rules in the order of the packet's path, or the hottest first.", HOOKS, ("hooks",)),
+    _A("stages", "w", "stages", "Count packets before and after each step of the path with counters of our own (nftables, removed when we leave).", HOOKS, writes=True),
+    _A("capture", "P", "capture", "Packet log on or off.", PACKETS),
+    _A("fire", "b", "burst", "Fire the burst as composed into the sandbox; the first one is 10 SYNs.", LAB, footer=10, writes=True, sandbox=True),
+    _A("compose", "B", "compose", "Compose the burst: presets, header fields, or one line in scapy's notation.", LAB, footer=15, writes=True, sandbox=True),
+    _A("result", "v", "last burst", "Show again what the last burst did.", LAB, sandbox=True),
+    _A("cancel", "x", "cancel", "Stop the burst or fill that is running.", LAB),
+    _A("tunables", "t", "tunables", "Read and change the kernel's settings; in a sandbox, how many slots are free.", LAB, footer=20),
+    _A("tales", "T", "tales", "Experiments with a prediction, run live: a full table, stray ACKs, a SYN flood, …", LAB, footer=25),
+    _A("reset", "R", "reset", "A new sandbox in place of this one; a new probe where one has died.", LAB),
+    _A("events", "e", "events", "Attach to the kernel's events: exact new and ended flows, at some cost to a busy host.", HOST),
+    _A("accounting", "a", "accounting", "Have the kernel count packets and bytes of flows that begin from now on.", HOST, writes=True),
+)  # fmt: skip
+
+BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}
+
+APP_IDS = ("quit", "help", "palette", "theme", "suspend", "redraw")
+"""Actions that work on every screen; the others belong to the dashboard."""
+
+KEY_NAMES: dict[str, str] = {
+    "question_mark": "?", "slash": "/", "space": "space", "escape": "Esc", "enter": "Enter", "plus": "+", "minus": "-",
+    "tab": "Tab", "shift+tab": "Shift+Tab", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
+    "up": "↑", "down": "↓", "left": "←", "right": "→", "dollar_sign": "$", "circumflex_accent": "^", "comma": ",",
+    "full_stop": ".", "colon": ":", "less_than_sign": "<", "greater_than_sign": ">", "left_square_bracket": "[",
+    "right_square_bracket": "]", "backspace": "Backspace", "delete": "Del",
+}  # fmt: skip
+
+
+def key_name(key: str) -> str:
+    """A Textual key as a person writes it: `question_mark` → `?`, `ctrl+p` → `Ctrl+P`, `f4` → `F4`."""
+    if key in KEY_NAMES:
+        return KEY_NAMES[key]
+    if len(key) > 1 and key[0] == "f" and key[1:].isdigit():
+        return key.upper()
+    if "+" in key:
+        modifier, _, rest = key.rpartition("+")
+        return f"{modifier.title()}+{key_name(rest) if len(rest) > 1 else rest.upper()}"
+    return key
+
+
+def keys_of(action: Action, keymap: dict[str, str]) -> tuple[str, ...]:
+    """The Textual keys of an action under a person's keymap."""
+    return tuple(key.strip() for key in keymap.get(action.id, action.key).split(",") if key.strip())
+
+
+def shown_key(action: Action, keymap: dict[str, str]) -> str:
+    """The first key, as footer and sentences show it."""
+    keys = keys_of(action, keymap)
+    return key_name(keys[0]) if keys else ""
+
+
+def footer(panel: str, sandbox: bool, keymap: dict[str, str]) -> list[tuple[str, str, str]]:
+    """(action id, key, label) in the footer's order for the panel in focus."""
+    chosen = [
+        a for a in ACTIONS if a.footer and (not a.panels or panel in a.panels) and (sandbox or not a.sandbox)
+    ]
+    chosen.sort(key=lambda a: a.footer)
+    return [(a.id, shown_key(a, keymap), a.label) for a in chosen]
+
+
+def markdown(extra: list[tuple[str, list[tuple[str, str]]]]) -> str:
+    """The key tables of docs/keys.md; `extra` are (heading, [(keys, what)]) of the widgets themselves."""
+    lines = ["# Keys", "", "Made by `tools/make_keys.py` from `cttui/ui/actions.py`; edit that.", ""]
+    for group in GROUPS:
+        lines += [f"## {group}", "", "| key | id | what |", "|---|---|---|"]
+        for action in ACTIONS:
+            if action.group == group:
+                keys = " ".join(f"`{key_name(key)}`" for key in keys_of(action, {}))
+                lines.append(f"| {keys} | {action.id} | {_cell(action.help)} |")
+        lines.append("")
+    for heading, rows in extra:
+        lines += [f"## {heading}", "", "| key | what |", "|---|---|"]
+        lines += [f"| {_cell(keys)} | {_cell(what)} |" for keys, what in rows]
+        lines.append("")
+    lines += [
+        "Keys are changed in the configuration file, by id:",
+        "",
+        "```toml",
+        "[keys]",
+        'freeze = "space,p"',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

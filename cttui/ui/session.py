@@ -1,0 +1,258 @@
+"""The conversation with the probes: who is asked, how often, and what happens when one dies.
+
+One Ask is outstanding at a time. `poke` asks again at once (a key was pressed); pokes while an answer is
+on its way become one question. Each target keeps its own link, so host and sandbox both go on running
+while the other is looked at.
+"""
+
+import asyncio
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cttui.client.link import Link
+from cttui.client.options import Options
+from cttui.client.recording import AnyLink, RecordingLink, ReplayLink
+from cttui.client.targets import Target
+from cttui.model.messages import Action, Answer, Ask, Done, Fault, FaultError, Welcome
+
+BUSY_HZ = 10.0
+"""While a job runs: its progress is being watched."""
+SLOW_S = 10.0
+"""Between readings while the terminal has no focus."""
+LEAST_GAP_S = 1 / 30
+"""Between two questions, however fast keys repeat."""
+
+
+class Phase(enum.Enum):
+    """What the session is doing."""
+
+    OPENING = "opening"
+    LIVE = "live"
+    FROZEN = "frozen"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the screen says about the session."""
+
+    phase: Phase
+    target: Target
+    hz: float
+    welcome: Welcome | None = None
+    fault: Fault | None = None
+    focused: bool = True
+    recording: bool = False
+    other: Target | None = None
+
+
+class Session:
+    """Links by target, and the loop that asks. `heard` and `changed` are called on the event loop."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._links: dict[str, AnyLink] = {}
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[AnyLink] | None = None
+        self._busy_until = 0.0
+        self._running_jobs = False
+        self.waiting_since: float | None = None
+        """When the question now on its way was asked (time.monotonic); None: none is."""
+        self.state = State(
+            Phase.OPENING,
+            options.target,
+            options.hz,
+            recording=options.replay is not None,
+            other=options.other_target,
+        )
+        self.compose: Callable[[int], Ask] = lambda seq: Ask(seq=seq)
+        self.heard: Callable[[Answer], None] = lambda answer: None
+        self.changed: Callable[[State], None] = lambda state: None
+
+    # ------------------------------------------------------------------ life
+
+    def open_early(self) -> None:
+        """Start the first probe before there is a screen: it gets going while the widgets are imported."""
+        self._opening = asyncio.create_task(self._open(self.state.target))
+
+    def start(self) -> None:
+        """Begin asking."""
+        self._task = asyncio.create_task(self._run(), name="session")
+
+    async def close(self) -> None:
+        """End every probe. What was changed on a host and not kept is put back by its warden."""
+        for task in (self._task, self._opening):
+            if task is not None and not task.done():
+                task.cancel()
+        await asyncio.gather(
+            *(t for t in (self._task, self._opening) if t is not None), return_exceptions=True
+        )
+        links = list(self._links.values())
+        if self._opening is not None and not self._opening.cancelled() and self._opening.exception() is None:
+            early = self._opening.result()
+            if early not in links:
+                links.append(early)
+        self._links.clear()
+        await asyncio.gather(*(link.close() for link in links), return_exceptions=True)
+
+    async def _open(self, target: Target) -> AnyLink:
+        options = self._options
+        if options.replay is not None:
+            return ReplayLink(options.replay)
+        link: AnyLink = await Link.open(target, read_only=options.read_only)
+        if options.record is not None and target == options.target:
+            link = RecordingLink(link, options.record)
+        return link
+
+    # ------------------------------------------------------------------ asking
+
+    async def _run(self) -> None:
+        asked_at = 0.0
+        while True:
+            target = self.state.target
+            link = self._links.get(target.label)
+            if link is None and self.state.phase is not Phase.DEAD:
+                link = await self._connect(target)
+            if link is not None and self.state.phase is Phase.LIVE:
+                gap = asked_at + LEAST_GAP_S - time.monotonic()
+                if gap > 0:
+                    await asyncio.sleep(gap)
+                self._wake.clear()
+                asked_at = time.monotonic()
+                await self._ask_once(link, target)
+            await self._pause(asked_at)
+
+    async def _connect(self, target: Target) -> AnyLink | None:
+        self._set(phase=Phase.OPENING, welcome=None, fault=None)
+        try:
+            opening, self._opening = self._opening, None
+            link = await (opening if opening is not None else self._open(target))
+        except FaultError as e:
+            if self.state.target == target:
+                self._set(phase=Phase.DEAD, fault=e.fault)
+            return None
+        self._links[target.label] = link
+        if self.state.target != target:
+            return None
+        self._set(phase=Phase.LIVE, welcome=link.welcome, fault=None)
+        return link
+
+    async def _ask_once(self, link: AnyLink, target: Target) -> None:
+        self.waiting_since = time.monotonic()
+        try:
+            answer = await link.ask(self.compose(link.next_seq()))
+        except FaultError as e:
+            self._lost(target, e.fault)
+            return
+        finally:
+            self.waiting_since = None
+        self._running_jobs = any(job.state == "running" for job in answer.jobs)
+        if self.state.target == target and self.state.phase is Phase.LIVE:
+            self.heard(answer)
+
+    def _lost(self, target: Target, fault: Fault) -> None:
+        link = self._links.pop(target.label, None)
+        if link is not None:
+            closing = asyncio.create_task(link.close())
+            closing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if self.state.target == target:
+            self._set(phase=Phase.DEAD, fault=fault)
+
+    async def _pause(self, asked_at: float) -> None:
+        """Until the next reading is due, or someone pokes."""
+        wait: float | None = None
+        if self.state.phase is Phase.LIVE:
+            if self._running_jobs or time.monotonic() < self._busy_until:
+                wait = 1 / BUSY_HZ
+            elif self.state.focused or self._options.unfocused == "live":
+                wait = 1 / self.state.hz
+            elif self._options.unfocused == "slow":
+                wait = SLOW_S
+            if wait is not None:
+                wait = max(0.0, asked_at + wait - time.monotonic())
+        try:
+            async with asyncio.timeout(wait):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    # ------------------------------------------------------------------ what others call
+
+    def poke(self) -> None:
+        """Ask again at once."""
+        self._wake.set()
+
+    async def once(self, ask_with: Callable[[int], Ask]) -> Answer:
+        """The answer to one question of one's own (a list to delete, a detail). Raises FaultError."""
+        link = self._link()
+        return await link.ask(ask_with(link.next_seq()))
+
+    async def do(self, action: Action) -> Done:
+        """Have the probe do something, then watch it closely. Raises FaultError if it is refused."""
+        done = await self._link().do(action)
+        self._busy_until = time.monotonic() + 1.0
+        self.poke()
+        return done
+
+    def _link(self) -> AnyLink:
+        link = self._links.get(self.state.target.label)
+        if link is None:
+            raise FaultError("no-probe", "There is no probe to ask yet.", "Wait a moment, or restart it.")
+        return link
+
+    @property
+    def link(self) -> AnyLink | None:
+        """The link to the target on screen."""
+        return self._links.get(self.state.target.label)
+
+    def freeze(self, frozen: bool) -> None:
+        """Stop or go on asking; the probe goes on collecting."""
+        if self.state.phase in (Phase.LIVE, Phase.FROZEN):
+            self._set(phase=Phase.FROZEN if frozen else Phase.LIVE)
+            self.poke()
+
+    def focus(self, focused: bool) -> None:
+        """The terminal got or lost the focus."""
+        if focused != self.state.focused:
+            self._set(focused=focused)
+            self.poke()
+
+    def rate(self, hz: float) -> None:
+        """Readings a second from now on."""
+        self._set(hz=hz)
+        self.poke()
+
+    def switch(self) -> bool:
+        """Look at the other target; False where there is none."""
+        other = self.state.other
+        if other is None:
+            return False
+        link = self._links.get(other.label)
+        self._running_jobs = False
+        self._set(
+            target=other,
+            other=self.state.target,
+            phase=Phase.LIVE if link is not None else Phase.OPENING,
+            welcome=link.welcome if link is not None else None,
+            fault=None,
+        )
+        self.poke()
+        return True
+
+    async def restart(self) -> None:
+        """A new probe for this target. A sandbox is thereby a new one."""
+        link = self._links.pop(self.state.target.label, None)
+        self._running_jobs = False
+        self._set(phase=Phase.OPENING, welcome=None, fault=None)
+        if link is not None:
+            await link.close()
+        self.poke()
+
+    def _set(self, **changes: object) -> None:
+        new = replace(self.state, **changes)  # type: ignore[arg-type]
+        if new != self.state:
+            self.state = new
+            self.changed(new)
