@@ -1,0 +1,93 @@
+"""Once a second: counts, limit, statistics, network counters; rates and history lines from them."""
+
+import collections
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cttui.kernel import sysctl
+from cttui.model.table import Series
+
+INTERVAL_S = 1.0
+KEPT = 600
+"""Samples of history kept: ten minutes."""
+HISTORY = ("entries", "new", "ended", "drop", "early_drop", "insert_failed", "invalid")
+
+
+@dataclass(slots=True)
+class Sample:
+    """One reading of everything that is a plain number; None where it can't be read."""
+
+    at_s: float
+    count: int | None
+    maximum: int | None
+    buckets: int | None
+    stats: dict[str, int]
+    network: dict[str, int]
+    new: int
+    ended: int
+    exact: bool
+
+
+def read_number(name: str) -> int | None:
+    """A sysctl that is one number, None where it does not exist or can't be read."""
+    try:
+        return int(sysctl.read(name))
+    except (OSError, ValueError):
+        return None
+
+
+def grown(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """What counters grew by; a counter that went backwards (reset) or is new counts as not grown."""
+    return {name: max(0, value - before.get(name, value)) for name, value in now.items()}
+
+
+@dataclass
+class Counters:
+    """Takes samples and turns neighbours into rates. `read_stats`, `read_network`: name → total."""
+
+    read_stats: Callable[[], dict[str, int]]
+    read_network: Callable[[], dict[str, int]]
+    last: Sample | None = None
+    rates: dict[str, float] = field(default_factory=dict)
+    network_rates: dict[str, float] = field(default_factory=dict)
+    _history: dict[str, collections.deque[float]] = field(
+        default_factory=lambda: {name: collections.deque(maxlen=KEPT) for name in HISTORY}
+    )
+
+    def read(self, now: float, new: int, ended: int, exact: bool) -> Sample:
+        """One sample; `new` and `ended` are the store's totals, `exact` whether events stand behind them."""
+        return Sample(
+            now,
+            read_number("nf_conntrack_count"),
+            read_number("nf_conntrack_max"),
+            read_number("nf_conntrack_buckets"),
+            self.read_stats(),
+            self.read_network(),
+            new,
+            ended,
+            exact,
+        )
+
+    def take(self, sample: Sample) -> None:
+        """Add a regular sample to the history; the rates are over the time since the one before."""
+        before, self.last = self.last, sample
+        values = {"entries": float(sample.count) if sample.count is not None else math.nan}
+        if before is not None and sample.at_s > before.at_s:
+            dt = sample.at_s - before.at_s
+            self.rates = {k: v / dt for k, v in grown(sample.stats, before.stats).items()}
+            self.rates["new"] = max(0, sample.new - before.new) / dt
+            self.rates["ended"] = max(0, sample.ended - before.ended) / dt
+            self.network_rates = {k: v / dt for k, v in grown(sample.network, before.network).items()}
+        for name in HISTORY:
+            self._history[name].append(values.get(name, self.rates.get(name, math.nan)))
+
+    def history(self, samples: int) -> list[Series]:
+        """The last `samples` values of each line, oldest first."""
+        if samples <= 0:
+            return []
+        exact = self.last is None or self.last.exact
+        return [
+            Series(name, list(line)[-samples:], exact or name not in ("new", "ended"))
+            for name, line in self._history.items()
+        ]

@@ -1,0 +1,135 @@
+"""Keeps the store equal to the kernel's table: events for freshness, dumps to reconcile.
+
+The interval between dumps adapts: it keeps the cost under DUTY of one core, doubles while dumps find
+nothing new, and falls back as soon as they do, or as soon as the kernel's own count says that the store
+is behind (a change that sent no event).
+"""
+
+import asyncio
+import time
+
+from cttui.flows.columns import Interned
+from cttui.flows.store import Store
+from cttui.kernel import ctnetlink
+
+DUTY = 0.10
+SHORTEST_S = 1.0
+LONGEST_S = 12.0
+"""A change that neither sends an event nor moves the count is on screen within this and one dump."""
+
+
+class Watch:
+    """The store, its dumps and its events. One per probe."""
+
+    def __init__(self) -> None:
+        self.interned = Interned()
+        self.decoder = ctnetlink.Decoder(self.interned)
+        self.store = Store(self.interned)
+        self.events: ctnetlink.Events | None = None
+        self.dumped_at: float | None = None
+        self.dump_cost_s: float | None = None
+        self.interval_s = SHORTEST_S
+        self.resyncs = 0
+        self.events_total = 0
+        self.lost_total = 0
+        self._wake = asyncio.Event()
+        self._dumping = asyncio.Lock()
+        self._gap = 0
+
+    # ------------------------------------------------------------ events
+
+    def attach_events(self) -> None:
+        """Listen to NEW, UPDATE and DESTROY, then resync: what happened before was not heard."""
+        if self.events is None:
+            self.events = ctnetlink.Events(self.decoder)
+            asyncio.get_running_loop().add_reader(self.events.fileno(), self.receive_events)
+            self._wake.set()
+
+    def detach_events(self) -> None:
+        """Stop listening: a listener costs the host part of its rate of new flows."""
+        if self.events is not None:
+            asyncio.get_running_loop().remove_reader(self.events.fileno())
+            self.events.close()
+            self.events = None
+
+    def receive_events(self) -> bool:
+        """Apply one batch of events, at most 512; whether there was one."""
+        if self.events is None:
+            return False
+        lost = self.events.lost
+        count = self.events.count
+        batches = self.events.receive()
+        self.events_total += self.events.count - count
+        if self.events.lost != lost:
+            self.lost_total += self.events.lost - lost
+            self.resyncs += 1
+            self._wake.set()
+        if batches:
+            self.store.apply(batches, time.monotonic())
+        return bool(batches)
+
+    def drain_events(self, batches: int = 4) -> None:
+        """Apply waiting events, bounded, so that a dump slice never overtakes them."""
+        for _ in range(batches):
+            if not self.receive_events():
+                return
+
+    # ------------------------------------------------------------ dumps
+
+    async def dump(self) -> None:
+        """One whole dump in bounded slices, then reconcile."""
+        async with self._dumping:
+            dump = ctnetlink.Dump(self.decoder)
+            cost = 0.0
+            self.store.begin_dump()
+            dump.start()
+            try:
+                while True:
+                    self.drain_events()
+                    t = time.perf_counter()
+                    batches = dump.step()
+                    if batches is None:
+                        break
+                    self.store.put_dump(batches, time.monotonic())
+                    cost += time.perf_counter() - t
+                    await asyncio.sleep(0)
+            finally:
+                dump.close()
+            found = self.store.end_dump(time.monotonic())
+            self.dumped_at = time.monotonic()
+            self.dump_cost_s = cost
+            quiet = found.ghosts == 0 and (self.events is not None or found.added + found.ended == 0)
+            shortest = max(SHORTEST_S, cost / DUTY - cost)
+            longest = max(LONGEST_S, shortest)
+            self.interval_s = min(self.interval_s * 2, longest) if quiet else max(self.interval_s / 2, shortest)
+            self.interval_s = min(max(self.interval_s, shortest), longest)
+
+    async def run(self) -> None:
+        """Dump for ever, at the adaptive interval."""
+        while True:
+            self._wake.clear()
+            await self.dump()
+            cost = self.dump_cost_s or 0.0
+            shortest = max(SHORTEST_S, cost / DUTY - cost)
+            await asyncio.sleep(shortest)
+            try:
+                async with asyncio.timeout(max(0.0, self.interval_s - shortest)):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def compare_count(self, count: int | None) -> None:
+        """Called with each sample of the kernel's count: a new difference to the store asks for a dump.
+
+        The difference itself may be lasting (unconfirmed and dying entries count, but are not dumped).
+        """
+        if count is None or self._dumping.locked():
+            return
+        gap = count - len(self.store)
+        if gap != self._gap:
+            self._gap = gap
+            self._wake.set()
+
+    def resync(self) -> None:
+        """Ask for a dump as soon as the duty allows."""
+        self._wake.set()
