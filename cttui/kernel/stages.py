@@ -1,0 +1,164 @@
+"""Our own packet counters along the netfilter path, in tables that die with the probe.
+
+A table with `flags owner` belongs to the netlink socket that made it: the kernel removes it when that socket
+closes, however the process ends (nft_rcv_nl_event), and nobody else can change it. Needs Linux 5.12. The chains
+hold one `counter` each: no `ct` expression, so that looking does not switch connection tracking on.
+"""
+
+import os
+import struct
+import time
+
+from cttui.kernel import nft_netlink as nl
+from cttui.model.hooks import Stage
+
+FIRST, LAST = -0x7FFFFFFF, 0x7FFFFFFE
+"""Outside of every other hook, but before confirm, which holds the highest priority there is (INT_MAX)."""
+BEFORE_CONNTRACK, AFTER_CONNTRACK = -201, -199
+AFTER_DEFRAG, AFTER_MANGLE, AFTER_DNAT, AFTER_FILTER, AFTER_SNAT = -390, -140, -90, 10, 110
+
+POINTS: tuple[tuple[str, tuple[tuple[int, str], ...]], ...] = (
+    ("prerouting", ((FIRST, "in"), (AFTER_DEFRAG, "defrag"), (BEFORE_CONNTRACK, "raw"), (AFTER_CONNTRACK, "conntrack"),
+                    (AFTER_MANGLE, "mangle"), (AFTER_DNAT, "nat"), (LAST, "prerouting"))),
+    ("input", ((FIRST, "routed in"), (AFTER_MANGLE, "mangle"), (AFTER_FILTER, "filter"), (LAST, "input"))),
+    ("forward", ((FIRST, "routed on"), (AFTER_MANGLE, "mangle"), (AFTER_FILTER, "filter"), (LAST, "forward"))),
+    ("output", ((FIRST, "local"), (AFTER_DEFRAG, "defrag"), (BEFORE_CONNTRACK, "raw"), (AFTER_CONNTRACK, "conntrack"),
+                (AFTER_MANGLE, "mangle"), (AFTER_DNAT, "nat"), (AFTER_FILTER, "filter"), (LAST, "output"))),
+    ("postrouting", ((FIRST, "routed out"), (AFTER_MANGLE, "mangle"), (AFTER_SNAT, "nat"), (LAST, "postrouting"))),
+)  # fmt: skip
+"""Where packets are counted: (hook, ((priority, what they have just passed), …))."""
+
+_HOOKNUM = {name: number for number, name in enumerate(nl.HOOK_NAMES["ip"])}
+_PAIR = struct.Struct(">Q4xQ")
+
+
+def _names() -> dict[str, tuple[str, int, str]]:
+    """Chain name → (hook, priority, label); names are what `nft list` shows an administrator."""
+    return {
+        f"{hook}_{number}_{label.replace(' ', '_')}": (hook, priority, label)
+        for hook, points in POINTS
+        for number, (priority, label) in enumerate(points, 1)
+    }
+
+
+class Stages:
+    """Stage counters of this namespace: armed, read, disarmed. Not shared between namespaces."""
+
+    def __init__(self) -> None:
+        self.table = f"cttui_{os.getpid()}"
+        self.armed = False
+        self.sentence = ""
+        """Why arming failed."""
+        self.cost_s = 0.0
+        """What the last read took."""
+        self._socket: nl.NftSocket | None = None
+        self._names = _names()
+        self._previous: tuple[float, list[int]] | None = None
+
+    def arm(self) -> None:
+        """Make the tables (one for IPv4, one for IPv6) in a single transaction; nothing if already armed.
+
+        Raises OSError: EPERM without CAP_NET_ADMIN, EOPNOTSUPP before Linux 5.12, EEXIST where another probe
+        with our process id (of another PID namespace) counts here already.
+        """
+        if self.armed:
+            return
+        sock = nl.NftSocket()
+        try:
+            sock.transact(self._transaction())
+        except OSError:
+            sock.close()
+            raise
+        self._socket = sock
+        self._previous = None
+        self.armed = True
+
+    def _transaction(self) -> list[tuple[int, int, int, bytes]]:
+        parts: list[tuple[int, int, int, bytes]] = []
+        for family in (nl.FAMILY_NUMBERS["ip"], nl.FAMILY_NUMBERS["ip6"]):
+            table = nl.text(1, self.table)
+            parts.append(
+                (
+                    nl.NFT_MSG_NEWTABLE,
+                    nl.NLM_F_CREATE | 0x200,  # NLM_F_EXCL
+                    family,
+                    table + nl.u32(2, nl.NFT_TABLE_F_OWNER),
+                )
+            )
+            for name, (hook, priority, _) in self._names.items():
+                chain = (
+                    table
+                    + nl.text(3, name)
+                    + nl.nested(4, nl.u32(1, _HOOKNUM[hook]), nl.u32(2, priority))
+                    + nl.u32(5, 1)  # NFTA_CHAIN_POLICY: NF_ACCEPT
+                    + nl.text(7, "filter")
+                )
+                parts.append((nl.NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, family, chain))
+                rule = (
+                    table + nl.text(2, name) + nl.nested(4, nl.nested(1, nl.text(1, "counter"), nl.nested(2)))
+                )
+                parts.append((nl.NFT_MSG_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_APPEND, family, rule))
+        return parts
+
+    def disarm(self) -> None:
+        """Remove the tables by closing their owner."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self.armed = False
+        self._previous = None
+
+    def read(self, now: float) -> list[Stage]:
+        """The counts of every stage in path order, IPv4 then IPv6; [] when not armed.
+
+        Rates are over the time since the previous read (`now` is monotonic seconds). Raises OSError;
+        ENOENT where an administrator flushed the rule set: the tables are gone and `armed` is False.
+        """
+        if self._socket is None:
+            return []
+        started = time.perf_counter()
+        counts: list[tuple[str, str, int, int]] = []
+        for family in ("ip", "ip6"):
+            found = self._read(family)
+            counts += [(family, name, *found[name]) for name in self._names if name in found]
+        if len(counts) < 2 * len(self._names):
+            self.disarm()
+            raise FileNotFoundError(2, "The stage counters are gone: the rule set was flushed.")
+        packets = [c[2] for c in counts]
+        rates: list[float | None] = [None] * len(counts)
+        if self._previous is not None and now > self._previous[0]:
+            span = now - self._previous[0]
+            rates = [(a - b) / span for a, b in zip(packets, self._previous[1], strict=True)]
+        self._previous = now, packets
+        out = []
+        for (family, name, n, size), pps in zip(counts, rates, strict=True):
+            hook, priority, label = self._names[name]
+            out.append(Stage(family=family, hook=hook, priority=priority, label=label, packets=n, bytes=size, pps=pps))  # fmt: skip
+        self.cost_s = time.perf_counter() - started
+        return out
+
+    def _read(self, family: str) -> dict[str, tuple[int, int]]:
+        """Chain name → (packets, bytes)."""
+        assert self._socket is not None
+        number = nl.FAMILY_NUMBERS[family]
+        for _ in range(8):
+            try:
+                data = self._socket.dump(nl.NFT_MSG_GETRULE, number, nl.text(1, self.table))
+                break
+            except InterruptedError:
+                continue  # someone else's transaction; ours never changes
+        else:
+            raise InterruptedError(4, "The rule set changes faster than it can be read.")
+        out: dict[str, tuple[int, int]] = {}
+        for _, _, start, end in nl.messages(data, len(data)):
+            name = ""
+            for kind, value, stop in nl.attributes(data, start + 20, end):
+                if kind == 2:  # NFTA_RULE_CHAIN
+                    name = data[value : stop - 1].decode()
+                elif kind == 4:  # NFTA_RULE_EXPRESSIONS: one element, "counter", its data: bytes, packets
+                    (_, element, element_end), *_ = nl.attributes(data, value, stop)
+                    for inner, at, _ in nl.attributes(data, element, element_end):
+                        if inner == 2:
+                            size, packets = _PAIR.unpack_from(data, at + 4)
+                            out[name] = packets, size
+        return out
