@@ -1,0 +1,356 @@
+"""Widgets painted as lines of text cells, of which only the cells that changed go to the terminal.
+
+Over SSH the terminal is the bottleneck: repainting a 160×50 dashboard costs 20 kB, its changed cells a few
+hundred bytes. Every widget of this program therefore lays all of its lines out in one pass, and the base
+class here compares them with what was painted last and refreshes only the runs of cells that differ.
+`chops.install` makes Textual send no more than these runs.
+
+A line is a tuple of runs; a run is (text, style name). Text is plain: nothing here ever parses markup.
+A style name is a theme variable (`theme.VARIABLES`): `name` is the colour, `name-background` and
+`name-style` are optional beside it. The empty name is the widget's own style.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.color import Color, ColorParseError
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+Run = tuple[str, str]
+Line = tuple[Run, ...]
+
+STYLE_COST = 40
+"""Bytes of the SGR sequences around a run in true colour: CSI 38;2;r;g;b;48;2;r;g;b m … CSI 0 m."""
+MOVE_COST = 8
+"""Bytes of a cursor movement, CSI row;column H."""
+
+_ASCII = str.maketrans({
+    "─": "-", "━": "=", "│": "|", "┃": "|", "┌": "+", "└": "+", "├": "+", "┤": "+", "╷": "|", "╵": "|",
+    "▶": ">", "◀": "<", "→": ">", "←": "<", "↑": "^", "↓": "v", "▲": "^", "▼": "v", "▸": ">", "▾": "v",
+    "…": "~", "·": ".", "−": "-", "–": "-", "—": "-", "≥": ">", "≤": "<", "×": "x", "∞": "-", "≈": "~",
+    "▁": "_", "▂": ".", "▃": ":", "▄": "-", "▅": "=", "▆": "+", "▇": "*", "█": "#",
+    "▏": " ", "▎": " ", "▍": "-", "▌": "-", "▋": "=", "▊": "=", "▉": "#", "░": ".", "▒": "+", "▓": "#",
+    "✓": "v", "✗": "x", "●": "*", "○": "o", "◆": "*", "▀": "#", "▔": "-", "“": '"', "”": '"', "’": "'", "║": "|",
+})  # fmt: skip
+"""One cell for one cell, so that a layout made for Unicode holds without it."""
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
+
+
+def ascii_only(environ: Mapping[str, str]) -> bool:
+    """Whether the terminal's character set has to be taken for plain ASCII.
+
+    LC_ALL, LC_CTYPE, LANG in that order, as setlocale(3) reads them. Python itself sets LC_CTYPE=C.UTF-8
+    where the locale was C (PEP 538), so that value does not outvote a LANG that says C. The fonts of the
+    Linux console have no eighth blocks and few arrows.
+    """
+    if environ.get("TERM") == "linux":
+        return True
+    lc_all, lc_ctype, lang = (environ.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    if not lc_all and lc_ctype == "C.UTF-8" and lang in ("C", "POSIX"):
+        return True
+    said = lc_all or lc_ctype or lang
+    return bool(said) and "utf" not in said.lower()
+
+
+def to_ascii(text: str) -> str:
+    """The text in as many cells of printable ASCII; what has no counterpart becomes "?"."""
+    if text.isascii():
+        return text
+    return _NOT_ASCII.sub(lambda found: "?" * cell_len(found[0]), text.translate(_ASCII))
+
+
+def width_of(text: str) -> int:
+    """Cells that the text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def clip(text: str, width: int) -> str:
+    """The text in at most `width` cells, "…" standing for what was cut."""
+    if width_of(text) <= width:
+        return text
+    if width <= 0:
+        return ""
+    return (text[: width - 1] if text.isascii() else set_cell_size(text, width - 1).rstrip()) + "…"
+
+
+def clip_middle(text: str, width: int, keep_end: int | None = None) -> str:
+    """The text in at most `width` cells, cut in the middle: both ends of an address tell which it is.
+
+    `keep_end` is how many cells at the end stay whole (a port).
+    """
+    length = width_of(text)
+    if length <= width:
+        return text
+    if width <= 1:
+        return "…"[:width]
+    end = min(width - 1, max((width - 1) // 2, keep_end or 0))
+    start = width - 1 - end
+    if text.isascii():
+        return text[:start] + "…" + text[length - end :]
+    tail = ""
+    for character in reversed(text):
+        if width_of(character + tail) > end:
+            break
+        tail = character + tail
+    return set_cell_size(text, start).rstrip() + "…" + tail
+
+
+def pad(text: str, width: int, right: bool = False) -> str:
+    """The text in exactly `width` cells, clipped or filled with spaces; `right` aligns to the right."""
+    text = clip(text, width)
+    fill = " " * (width - width_of(text))
+    return fill + text if right else text + fill
+
+
+def fit(line: Iterable[Run], width: int) -> Line:
+    """The line in exactly `width` cells: neighbours of one style merged, the end clipped or filled."""
+    out: list[Run] = []
+    used = 0
+    for text, style in line:
+        if not text:
+            continue
+        length = width_of(text)
+        if used + length > width:
+            text = clip(text, width - used)
+            length = width_of(text)
+        if not text:
+            break
+        used += length
+        if out and out[-1][1] == style:
+            out[-1] = (out[-1][0] + text, style)
+        else:
+            out.append((text, style))
+    if used < width:
+        fill = " " * (width - used)
+        if out and out[-1][1] == "":
+            out[-1] = (out[-1][0] + fill, "")
+        else:
+            out.append((fill, ""))
+    return tuple(out)
+
+
+def spread(left: Iterable[Run], right: Iterable[Run], width: int) -> list[Run]:
+    """`left` at the left edge and `right` at the right one; `left` is clipped where both don't fit."""
+    left, right = list(left), list(right)
+    taken = sum(width_of(text) for text, _ in right)
+    if taken >= width:
+        return list(fit(right, width))
+    return [*fit(left, width - taken), *right]
+
+
+def _cells(line: Line) -> list[tuple[str, str]]:
+    """One (character, style) a cell; the second cell of a wide character is ("", style)."""
+    cells: list[tuple[str, str]] = []
+    for text, style in line:
+        if text.isascii():
+            cells += [(character, style) for character in text]
+            continue
+        for character in text:
+            wide = cell_len(character)
+            if wide == 0 and cells:
+                cells[-1] = (cells[-1][0] + character, cells[-1][1])
+            else:
+                cells.append((character, style))
+                cells += [("", style)] * (wide - 1)
+    return cells
+
+
+def changed_runs(old: Line, new: Line) -> list[tuple[int, int]]:
+    """Half-open runs of cells in which two lines of one width differ, merged where that saves bytes.
+
+    A run of its own costs a cursor movement and its style; bridging the gap costs the cells between and
+    each change of style among them. A run never begins or ends inside a wide character.
+    """
+    was, now = _cells(old), _cells(new)
+    if len(was) != len(now):
+        return [(0, max(len(was), len(now)))]
+    runs: list[tuple[int, int]] = []
+    for x, (a, b) in enumerate(zip(was, now, strict=True)):
+        if a == b:
+            continue
+        start, end = x, x + 1
+        while start and (was[start][0] == "" or now[start][0] == ""):
+            start -= 1
+        while end < len(now) and (was[end][0] == "" or now[end][0] == ""):
+            end += 1
+        if runs:
+            last = runs[-1][1]
+            if start <= last:
+                runs[-1] = (runs[-1][0], max(last, end))
+                continue
+            gap = now[last - 1 : start]
+            styles = sum(1 for one, two in itertools.pairwise(gap) if one[1] != two[1])
+            if start - last + STYLE_COST * styles < MOVE_COST + STYLE_COST:
+                runs[-1] = (runs[-1][0], end)
+                continue
+        runs.append((start, end))
+    return runs
+
+
+class Cells(Widget):
+    """A widget whose content is `lay_out`'s lines; `paint` repaints what changed of them.
+
+    A panel has a heading as its first line: a rule with the panel's key and name on the left and notes on
+    the right, heavier while the panel has the focus.
+    """
+
+    ascii: ClassVar[bool] = False
+    """Set once at start where the locale has no Unicode: every line is then reduced to ASCII."""
+
+    DEFAULT_CSS = "Cells { height: 1fr; width: 1fr; }"
+
+    def __init__(
+        self, *, heading: str = "", key: str = "", id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self.heading = heading
+        self.key = key
+        self.notes: list[str] = []
+        self._lines: list[Line] = []
+        self._laid: tuple[int, int] = (-1, -1)
+        self._strips: dict[int, tuple[Line, Strip]] = {}
+        self._styles_by_name: dict[str, Style] = {}
+        self._variables: dict[str, str] = {}
+
+    # ------------------------------------------------------------ for subclasses
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        """All lines below the heading, at most `height` of them, each at most `width` cells."""
+        raise NotImplementedError
+
+    @property
+    def body_height(self) -> int:
+        """Lines below the heading."""
+        return max(0, self.size.height - bool(self.heading))
+
+    def note(self, *notes: str) -> None:
+        """What the heading says on the right; the caller paints."""
+        self.notes = [note for note in notes if note]
+
+    def paint(self) -> None:
+        """Lay the lines out anew and refresh the cells that differ from what was painted."""
+        width, height = self.size
+        if not self.is_attached or not width or not height:
+            self._laid = (-1, -1)
+            return
+        old, known = self._lines, self._laid == (width, height)
+        self._lay()
+        if not known:
+            self.refresh()
+            return
+        regions = [
+            Region(start, y, end - start, 1)
+            for y, (was, now) in enumerate(zip(old, self._lines, strict=True))
+            if was != now
+            for start, end in changed_runs(was, now)
+        ]
+        if regions:
+            self.refresh(*regions)
+
+    # ------------------------------------------------------------ for everyone
+
+    def as_text(self) -> str:
+        """The panel as it stands on screen, without trailing spaces (for copying, and for tests)."""
+        if self._laid != tuple(self.size):
+            self._lay()
+        return "\n".join("".join(text for text, _ in line).rstrip() for line in self._lines).rstrip("\n")
+
+    def as_markdown(self) -> str:
+        """The panel as a Markdown code block."""
+        return f"```\n{self.as_text()}\n```"
+
+    # ------------------------------------------------------------ painting
+
+    def _lay(self) -> None:
+        width, height = self.size
+        lines = [self._heading_line(width)] if self.heading and height else []
+        lines += self.lay_out(width, height - len(lines))[: height - len(lines)]
+        if self.ascii:
+            lines = [tuple((to_ascii(text), style) for text, style in line) for line in lines]
+        self._lines = [fit(line, width) for line in lines]
+        self._lines += [fit((), width)] * (height - len(lines))
+        self._laid = (width, height)
+
+    def _heading_line(self, width: int) -> Line:
+        rule, line = ("━", "heading-focus") if self.has_focus else ("─", "heading-rule")
+        name = clip(f"{self.key} {self.heading}" if self.key else self.heading, width - 2)
+        left: list[Run] = [(rule, line), (name, "heading-focus" if self.has_focus else "heading")]
+        notes = list(self.notes)
+        room = width - width_of(name) - 4
+        while notes and sum(width_of(note) + 4 for note in notes) > room:
+            notes = notes[:-2] + notes[-1:] if len(notes) > 1 else [clip(notes[0], room - 4)]
+            if notes and len(notes) == 1 and width_of(notes[0]) < 2:
+                notes = []
+        right: list[Run] = []
+        for note in notes:
+            right += [(f" {note} ", "heading-note"), (rule * 2, line)]
+        right = right[:-1] + [(rule, line)] if right else []
+        taken = sum(width_of(text) for text, _ in left + right)
+        return (*left, (rule * (width - taken), line), *right)
+
+    def style_named(self, name: str) -> Style:
+        """The style of a theme variable on this widget's background."""
+        style = self._styles_by_name.get(name)
+        if style is None:
+            style = self._styles_by_name[name] = self.rich_style + named_style(self.app.theme_variables, name)
+        return style
+
+    def render_line(self, y: int) -> Strip:
+        if self._laid != tuple(self.size):
+            self._lay()
+        if y >= len(self._lines):
+            return Strip.blank(self.size.width, self.style_named(""))
+        line = self._lines[y]
+        cached = self._strips.get(y)
+        if cached is not None and cached[0] == line:
+            return cached[1]
+        strip = Strip([Segment(text, self.style_named(style)) for text, style in line], self.size.width)
+        self._strips[y] = (line, strip)
+        return strip
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._styles_by_name.clear()
+        self._strips.clear()
+        if self._variables != self.app.theme_variables:
+            self._variables = dict(self.app.theme_variables)
+            self.refresh()
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.paint()
+
+    def on_show(self, _event: events.Show) -> None:
+        self.paint()
+
+    def on_focus(self, _event: events.Focus) -> None:
+        self.paint()
+
+    def on_blur(self, _event: events.Blur) -> None:
+        self.paint()
+
+
+def named_style(variables: Mapping[str, str], name: str) -> Style:
+    """What the theme says about `name`: colour, `-background`, `-style`. Unknown names change nothing."""
+    if not name:
+        return Style.null()
+    text_style = variables.get(f"{name}-style", "none")
+    return Style(
+        color=_rich(variables.get(name)), bgcolor=_rich(variables.get(f"{name}-background"))
+    ) + Style.parse("" if text_style == "none" else text_style)
+
+
+def _rich(value: str | None):  # type: ignore[no-untyped-def]
+    if not value or value == "none":
+        return None
+    try:
+        return Color.parse(value).rich_color
+    except ColorParseError:
+        return None  # "auto 87%" and the like: the widget's own colour

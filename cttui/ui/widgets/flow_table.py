@@ -1,0 +1,397 @@
+"""The flow table: a window on up to millions of flows, of which the probe sends what is on screen.
+
+The table knows how many flows match and holds the last page of them. It asks by messages and never fetches.
+The cursor stays on its flow while the rows move about, except on the first row reached by Home (or never
+left): there it stays at the top, where the newest or biggest flow is.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from cttui.model.flow import Flow
+from cttui.model.messages import FlowPage
+from cttui.model.safe import clean
+from cttui.ui.cells import Line, Run, clip, clip_middle, pad, width_of
+from cttui.ui.rows import Rows
+from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, Column, sensible, shares
+
+MARKER = 3
+"""Cells of the marker column: space, marker, space."""
+NEW_S, FADE_S, CHANGED_S = 2.0, 5.0, 3.0
+"""A flow is new for 2 s and fading until 5 s; a changed one is marked for 3 s."""
+
+
+class FlowTable(Rows):
+    """Flows, sorted and filtered by the probe; see the module."""
+
+    header_lines: ClassVar[int] = 1
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "columns(-1)", "Columns to the left", show=False, id="flows.left"),
+        Binding("right", "columns(1)", "Columns to the right", show=False, id="flows.right"),
+        Binding(
+            "less_than_sign", "sort_by(-1)", "Sort by the column before", show=False, id="flows.sort_previous"
+        ),
+        Binding(
+            "greater_than_sign", "sort_by(1)", "Sort by the next column", show=False, id="flows.sort_next"
+        ),
+        Binding("i", "invert", "Turn the order round", show=False, id="flows.reverse"),
+    ]
+
+    class WindowWanted(Message):
+        """The table needs rows [first, first + count) to show what it was scrolled or resized to."""
+
+        def __init__(self, table: "FlowTable", first: int, count: int) -> None:
+            super().__init__()
+            self.table, self.first, self.count = table, first, count
+
+    class SortWanted(Message):
+        """Another order was chosen; the table's `sort` and `descending` already say so."""
+
+        def __init__(self, table: "FlowTable", key: str, descending: bool) -> None:
+            super().__init__()
+            self.table, self.key, self.descending = table, key, descending
+
+    class Opened(Message):
+        """Enter or a double click on a flow."""
+
+        def __init__(self, table: "FlowTable", flow: Flow) -> None:
+            super().__init__()
+            self.table, self.flow = table, flow
+
+    class Moved(Message):
+        """The cursor is on another flow (None: on none)."""
+
+        def __init__(self, table: "FlowTable", flow: Flow | None) -> None:
+            super().__init__()
+            self.table, self.flow = table, flow
+
+    def __init__(
+        self, *, heading: str = "Flows", key: str = "1", id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(heading=heading, key=key, id=id, classes=classes)
+        self.sort = "newest"
+        self.descending = True
+        self.filter_text = ""
+        """What the heading says of the filter; the app sets it."""
+        self.empty: Sequence[str] = ("No flows.",)
+        """Lines shown in an empty table; the app says why it is empty and which key helps."""
+        self.page = FlowPage()
+        self._chosen: list[str] = []
+        self._left = 0
+        self._overflow = False
+        self._grown: dict[str, int] = {}
+        self._base = 0
+        self._at_top = True
+        self._follow = 0
+        self._asked = (0, 0, 0)
+        self._marks: dict[int, tuple[tuple[object, ...], float]] = {}
+        self._began: float | None = None
+        self._now = 0.0
+
+    # ------------------------------------------------------------ what the app asks and tells
+
+    @property
+    def columns(self) -> list[str]:
+        """Ids of the columns shown, in order: as chosen, or what suits the width."""
+        return self._chosen or sensible(self.size.width)
+
+    @columns.setter
+    def columns(self, ids: Sequence[str]) -> None:
+        self._chosen = [id for id in ids if id in BY_ID]
+        self._left = 0
+        self._grown.clear()
+        self.paint()
+
+    @staticmethod
+    def available_columns() -> tuple[Column, ...]:
+        """Every column there is."""
+        return COLUMNS
+
+    @property
+    def selected(self) -> Flow | None:
+        """The flow under the cursor, None while its row has not arrived."""
+        return self._row(self.cursor)
+
+    def question(self) -> tuple[int, int, int]:
+        """`first`, `count` and `follow_key` for the next FlowView: the screen and as much above and below,
+        so that a step of scrolling or a shift of the followed flow finds its rows already here."""
+        rows = max(1, self.visible_rows)
+        first = max(0, self.top - rows // 2)
+        self._asked = (first, self.top - first + rows + rows // 2, self._follow)
+        return self._asked
+
+    def show(self, page: FlowPage, *, now: float | None = None) -> None:
+        """Take a page in and repaint what it changed. `now`: monotonic seconds, for the markers."""
+        self._now = time.monotonic() if now is None else now
+        if self._began is None:
+            self._began = self._now
+        before = self._follow
+        self.page, self.total = page, page.matched
+        self._remember_changes()
+        self._follow_cursor()
+        self.settle()
+        under = self.selected
+        if under is not None:
+            self._follow = under.key
+        elif not self._follow or page.follow_at < 0:
+            self._follow = 0
+        if self._follow != before:
+            self.post_message(self.Moved(self, under))
+        self._want()
+        self.paint()
+
+    def clear(self) -> None:
+        """Forget everything: another target, another filter."""
+        self.page, self.total, self.top, self.cursor = FlowPage(), 0, 0, 0
+        self._at_top, self._follow, self._began = True, 0, None
+        self._marks.clear()
+        self._grown.clear()
+        self.paint()
+
+    def sort_next(self) -> None:
+        """Sort by the next sortable column on screen."""
+        self._sort_by(1)
+
+    def sort_previous(self) -> None:
+        """Sort by the sortable column before."""
+        self._sort_by(-1)
+
+    def reverse(self) -> None:
+        """Turn the order round."""
+        self.order_by(self.sort, not self.descending)
+
+    def order_by(self, key: str, descending: bool) -> None:
+        """Another order: back to the top of it."""
+        self.sort, self.descending = key, descending
+        self.top = self.cursor = 0
+        self._at_top = True
+        self.post_message(self.SortWanted(self, key, descending))
+        self.paint()
+
+    # ------------------------------------------------------------ cursor and window
+
+    def _row(self, row: int) -> Flow | None:
+        at = row - self.page.first
+        return self.page.rows[at] if 0 <= at < len(self.page.rows) else None
+
+    def _covered(self, top: int) -> bool:
+        """Whether the page holds every row of a view that begins at `top`."""
+        last = min(top + self.visible_rows, self.total)
+        return self.page.first <= top and last <= self.page.first + len(self.page.rows)
+
+    def _follow_cursor(self) -> None:
+        if self._at_top:
+            self.cursor = self.top = 0
+            return
+        if not self._follow:
+            return
+        at = next((i for i, flow in enumerate(self.page.rows) if flow.key == self._follow), None)
+        row = self.page.first + at if at is not None else -1
+        if row < 0 and self._asked[2] == self._follow:
+            row = self.page.follow_at
+        if row < 0:
+            self._follow = 0  # it has ended: the cursor stays where it is and takes what is there now
+            return
+        # Keep it on its screen line, if the rows around its new place are here: under heavy churn they
+        # never would be, and a view of what we have beats an empty one.
+        if self._covered(max(0, self.top + row - self.cursor)):
+            self.top += row - self.cursor
+        self.cursor = row
+
+    def _want(self) -> None:
+        first = max(0, self.top)
+        count = min(self.visible_rows, self.total - first)
+        if count > 0 and not self._covered(self.top):
+            first, count, _ = self.question()
+            self.post_message(self.WindowWanted(self, first, count))
+
+    def moved(self, by_hand: bool) -> None:
+        if not by_hand:
+            return
+        self._at_top = self.cursor == 0 and self.top == 0
+        under = self.selected
+        key = under.key if under is not None else 0
+        if key != self._follow or under is None:
+            self._follow = key
+            self.post_message(self.Moved(self, under))
+        self._want()
+
+    def opened(self) -> None:
+        if (flow := self.selected) is not None:
+            self.post_message(self.Opened(self, flow))
+
+    def action_columns(self, step: int) -> None:
+        """Scroll sideways by a column."""
+        if step > 0 and not self._overflow:
+            return
+        self._left = min(max(0, self._left + step), len(self.columns) - 1)
+        self.paint()
+
+    def action_sort_by(self, step: int) -> None:
+        self._sort_by(step)
+
+    def action_invert(self) -> None:
+        self.reverse()
+
+    def _sort_by(self, step: int) -> None:
+        keys = [BY_ID[id].sort for id in self.columns if BY_ID[id].sort]
+        if not keys:
+            return
+        at = keys.index(self.sort) + step if self.sort in keys else (0 if step > 0 else len(keys) - 1)
+        self.order_by(keys[at % len(keys)], self.descending)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._grown.clear()
+        if not self._at_top:
+            self.reveal()
+        self._want()
+        super().on_resize(event)
+
+    def on_click(self, event: events.Click) -> None:
+        if event.y == bool(self.heading):
+            event.stop()
+            self._click_header(event.x)
+        else:
+            super().on_click(event)
+
+    def _click_header(self, x: int) -> None:
+        at = MARKER
+        for column, width in self._layout(self.row_width(self.size.width)):
+            if at <= x <= at + width and column.sort:
+                self.order_by(column.sort, not self.descending if self.sort == column.sort else True)
+                return
+            at += width + 1
+
+    # ------------------------------------------------------------ markers
+
+    def _remember_changes(self) -> None:
+        marks: dict[int, tuple[tuple[object, ...], float]] = {}
+        for flow in self.page.rows:
+            # What changes with every packet (timeout, counters) is no news.
+            now = (flow.state, flow.status, flow.mark, flow.reply_src, flow.reply_dst, flow.helper)
+            was = self._marks.get(flow.key)
+            changed = was[1] if was is not None and was[0] == now else self._now if was is not None else -1e9
+            marks[flow.key] = (now, changed)
+        self._marks = marks
+
+    def _marker(self, flow: Flow) -> tuple[str, str]:
+        if flow.ended:
+            return "-", "flow-ended"
+        born = self._now - flow.born_s
+        if flow.born_s < FADE_S and self._began is not None and born > self._began:
+            return "+", "flow-new" if flow.born_s < NEW_S else "flow-fading"
+        if self._now - self._marks.get(flow.key, ((), -1e9))[1] < CHANGED_S:
+            return "*", "flow-changed"
+        return " ", ""
+
+    # ------------------------------------------------------------ layout
+
+    def _layout(self, width: int) -> list[tuple[Column, int]]:
+        columns = [BY_ID[id] for id in self.columns][self._left :]
+        widths = shares(columns, self._grown, width - MARKER)
+        self._overflow = 0 in widths
+        return [(column, cells) for column, cells in zip(columns, widths, strict=True) if cells]
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        if self._covered(self.top):
+            self._base = self.top
+        elif not self._covered(self._base):
+            self._base = min(max(self._base, self.page.first), max(0, self.total - 1))
+        self._say()
+        if self.page.error or not self.page.rows:
+            return self._instead(width, height)
+        rows = [flow for i in range(height - 1) if (flow := self._row(self._base + i)) is not None]
+        texts = [self._texts(flow) for flow in rows]
+        inner = self.row_width(width)
+        layout = self._layout(inner)
+        lines = [
+            self._line(flow, text, layout, inner, i)
+            for i, (flow, text) in enumerate(zip(rows, texts, strict=True))
+        ]
+        return [self._header(layout, width), *self.scrollbar(lines, width)]
+
+    def _say(self) -> None:
+        page, arrow = self.page, "▼" if self.descending else "▲"
+        hidden = f"{page.fillers_hidden:,} filler hidden" if page.fillers_hidden else ""
+        shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
+        self.note(
+            f"filter {clean(self.filter_text)}" if self.filter_text else "",
+            f"sort {self.sort} {arrow}",
+            hidden,
+            shown,
+        )
+
+    def _instead(self, width: int, height: int) -> list[Line]:
+        """What stands in place of rows: the filter's error, or why there are none."""
+        if self.page.error:
+            return [(), ((" " * MARKER, ""), (clip(clean(self.page.error), width - MARKER), "error-text"))]
+        return [()] * min(1, height // 4) + [
+            ((" " * MARKER, ""), (clip(text, width - MARKER), "muted" if i else ""))
+            for i, text in enumerate(self.empty)
+        ]
+
+    def _texts(self, flow: Flow) -> dict[str, str]:
+        """The row's cells; columns grow to what they need, and never shrink until the table is another."""
+        texts = {}
+        for id in self.columns:
+            column = BY_ID[id]
+            text = texts[id] = column.text(flow)
+            need = min(width_of(text), column.most)
+            if need > self._grown.get(id, 0):
+                self._grown[id] = need
+        return texts
+
+    def _header(self, layout: list[tuple[Column, int]], width: int) -> Line:
+        runs: list[Run] = [(" " * MARKER, "header")]
+        for column, cells in layout:
+            chosen = column.sort == self.sort and bool(column.sort)
+            label = clip(column.label, cells - chosen) + (("▼" if self.descending else "▲") if chosen else "")
+            runs += [
+                (pad(label, cells, column.right), "header-sorted" if chosen else "header"),
+                (" ", "header"),
+            ]
+        used = sum(width_of(text) for text, _ in runs)
+        more = "▶" if self._overflow else ""
+        runs.append((pad(more, max(0, width - used), True), "header"))
+        return tuple(runs)
+
+    def _line(
+        self, flow: Flow, texts: dict[str, str], layout: list[tuple[Column, int]], width: int, i: int
+    ) -> Line:
+        mark, mark_style = self._marker(flow)
+        whole = "flow-ended" if flow.ended else ""
+        if self._base + i == self.cursor:
+            whole = "cursor" if self.has_focus else "cursor-blurred"
+        runs: list[Run] = [(f" {mark} ", whole or mark_style)]
+        for column, cells in layout:
+            text = texts[column.id]
+            if width_of(text) > cells:
+                text = _elide(text, cells) if column.middle else clip(text, cells)
+            text = pad(text, cells, column.right)
+            runs.append((text, whole or (column.style(flow) if column.style else "")))
+            runs.append((" ", whole))
+        if whole:
+            runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), whole))
+        return tuple(runs)
+
+    def as_markdown(self) -> str:
+        """The rows on screen as a Markdown table."""
+        layout = self._layout(self.size.width)
+        rows = [flow for i in range(self.visible_rows) if (flow := self._row(self._base + i)) is not None]
+        cells = [[column.text(flow).replace("|", "\\|") for column, _ in layout] for flow in rows]
+        head = [[column.label for column, _ in layout], ["---"] * len(layout)]
+        return "\n".join("| " + " | ".join(row) + " |" for row in head + cells)
+
+
+def _elide(endpoint: str, cells: int) -> str:
+    """An endpoint cut in the middle of its address, the port whole."""
+    port = endpoint.rfind(":")
+    return clip_middle(
+        endpoint, cells, len(endpoint) - port if port > 0 and not endpoint.endswith("]") else None
+    )

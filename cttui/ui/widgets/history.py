@@ -1,0 +1,144 @@
+"""History lines: one colour, so that a tick costs a handful of bytes."""
+
+import math
+
+from cttui.model import words
+from cttui.model.table import Series, TableReading
+from cttui.ui.cells import Cells, Line, Run, fit, pad, width_of
+
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+_ALARMS = {"drop", "early_drop", "insert_failed", "chaintoolong"}
+"""Statistics whose movement means that something is being lost."""
+SHORT = {
+    "insert_failed": "ins.failed",
+    "early_drop": "early",
+    "search_restart": "restart",
+    "clash_resolve": "clash",
+}
+"""Names for narrow places."""
+
+
+def number(value: float, exact: bool = True) -> str:
+    """A rate in at most seven cells, "≥" before a lower bound."""
+    if math.isnan(value):
+        return "–"
+    text = (
+        f"{value:.1f}"
+        if 0 < value < 10 and not float(value).is_integer()
+        else words.si(value)
+        if value >= 10000
+        else f"{round(value):,}"
+    )
+    return text if exact else "≥" + text
+
+
+def blocks(values: list[float], width: int, height: int = 1, top: float | None = None) -> list[str]:
+    """The last `width` values as columns of eighth blocks, `height` lines from the top one down.
+
+    The scale reaches from 0 to the largest value shown (`top`: to that). A gap (NaN) is "·" on the lowest
+    line; any value above 0 shows at least an eighth.
+    """
+    shown = values[-width:]
+    high = top if top is not None else max((v for v in shown if not math.isnan(v)), default=0.0)
+    lines = []
+    for line in range(height):
+        floor = (height - 1 - line) * 8
+        cells = []
+        for value in shown:
+            if math.isnan(value):
+                cells.append("·" if floor == 0 else " ")
+                continue
+            eighths = 0 if high <= 0 or value <= 0 else max(1, round(min(value / high, 1.0) * height * 8))
+            cells.append(_EIGHTHS[min(8, max(0, eighths - floor))])
+        lines.append("".join(cells).rjust(width))
+    return lines
+
+
+class HistoryLine(Cells):
+    """Label, present value and the past of one series, in one line or several."""
+
+    DEFAULT_CSS = "HistoryLine { height: 1; }"
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        unit: str = "/s",
+        alarm: bool = False,
+        id: str | None = None,
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self.label, self.unit, self.alarm = label, unit, alarm
+        self.series: Series | None = None
+
+    def show(self, series: Series | None) -> None:
+        """Show a series; None: nothing has been read yet."""
+        self.series = series
+        self.paint()
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        values = self.series.values if self.series else []
+        now = next((v for v in reversed(values) if not math.isnan(v)), math.nan)
+        exact = self.series.exact if self.series else True
+        loud = self.alarm and now > 0
+        label = f" {self.label} "
+        value = pad(number(now, exact) + self.unit, 9, True)
+        chart_width = max(0, width - width_of(label) - 11) if height == 1 else width - 2
+        chart = blocks(values, chart_width, max(1, height - 1) if height > 1 else 1) if chart_width else [""]
+        style = "history-alarm" if self.alarm else "history"
+        if height == 1:
+            return [
+                fit(
+                    [
+                        (label, "level-full" if loud else "label"),
+                        (value + " ", "level-full" if loud else "value"),
+                        (chart[0], style),
+                    ],
+                    width,
+                )
+            ]
+        head: Line = ((label, "level-full" if loud else "label"), (value, "level-full" if loud else "value"))
+        return [head, *(((" " + line, style),) for line in chart)]
+
+
+class Rates(Cells):
+    """The rates that tell whether something is being lost, in one line of 80 cells or a few more."""
+
+    DEFAULT_CSS = "Rates { height: 1; }"
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.reading: TableReading | None = None
+
+    def show(self, reading: TableReading | None) -> None:
+        """Show a reading; None: nothing has been read yet."""
+        self.reading = reading
+        self.paint()
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        if self.reading is None:
+            return []
+        history = {series.name: series for series in self.reading.history}
+        parts: list[list[Run]] = []
+        for name in ("new", "ended", "drop", "early_drop", "insert_failed", "invalid"):
+            if name not in self.reading.rates and name not in history:
+                continue
+            series = history.get(name)
+            rate = self.reading.rates.get(name, math.nan)
+            loud = name in _ALARMS and rate > 0
+            label = SHORT.get(name, name)
+            unit = "/s" if name in ("new", "ended", "drop") else ""
+            parts.append([(label.upper() if loud else label, "level-full" if loud else "label"),
+                          (" " + number(rate, series.exact if series else True) + unit, "level-full" if loud else "value")])  # fmt: skip
+            if series is not None and (name in ("new", "drop") or width >= 120):
+                parts[-1].append(
+                    (
+                        " " + blocks(series.values, 8 if width >= 120 else 6)[0],
+                        "history-alarm" if name in _ALARMS else "history",
+                    )
+                )
+        line: list[Run] = [(" ", "")]
+        for part in parts:
+            line += [*part, ("  ", "")]
+        return [fit(line, width)]
