@@ -53,7 +53,9 @@ def writable(name: str) -> bool:
     return os.access(path_of(name), os.W_OK, effective_ids=True)
 
 
-_SANDBOX_LIMIT = "One limit for the whole machine, read-only in a sandbox. Fill the table to N free slots instead."
+_SANDBOX_LIMIT = (
+    "One limit for the whole machine, read-only in a sandbox. Fill the table to N free slots instead."
+)
 _AFFECTS = {
     "machine": "Affects every network namespace on this machine.",
     "netns": "Affects this network namespace only.",
@@ -99,7 +101,13 @@ def tunables(
             continue  # not in this kernel, or conntrack is not loaded: no value, no row
         may = writable(name) and not read_only
         old, left = pending.get(name, ("", None))
-        why = _AFFECTS[scope] if may else "cttui runs with --read-only." if read_only else _why_not(target, scope, first)
+        why = (
+            _AFFECTS[scope]
+            if may
+            else "cttui runs with --read-only."
+            if read_only
+            else _why_not(target, scope, first)
+        )
         out.append(
             Tunable(
                 name=name, value=value, scope=scope, writable=may, why=why, help=help_,

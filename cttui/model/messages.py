@@ -66,6 +66,9 @@ class PacketView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Only the packet with this number, whole (packet detail); 0: the window."""
     flow_key: int = 0
     """Only packets of this flow; 0: all."""
+    anchor: int = 0
+    """Number of a packet: `first` (which may be negative) then counts matching rows from it, so that a window
+    scrolled back stays put while the log turns over. 0: `first` counts from the oldest packet kept."""
 
 
 class HookView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -133,6 +136,8 @@ class Template(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     checksums: list[tuple[int, list[int]]] = []
     """(checksum offset, offsets of the patches it covers)."""
     summary: str = ""
+    zero_is_none: list[int] = []
+    """Offsets of the UDP checksums: there 0 means "none" (it stays 0) and a computed 0 is written 0xffff."""
 
 
 class Fire(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="fire"):

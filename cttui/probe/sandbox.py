@@ -111,7 +111,9 @@ def _device(links: Links, problems: dict[str, str]) -> Sandbox:
     try:
         fd = open_tun("tun0")
     except OSError as e:
-        problems["tun"] = f"/dev/net/tun could not be used ({os.strerror(e.errno or 0)}): a veth pair stands in."
+        problems["tun"] = (
+            f"/dev/net/tun could not be used ({os.strerror(e.errno or 0)}): a veth pair stands in."
+        )
     else:
         links.up("tun0", arp=False)
         return Sandbox("tun0", fd, "tun", b"", problems=problems)
@@ -146,7 +148,9 @@ def _start_restore(name: str) -> "subprocess.Popen[bytes] | None":
 def _finish_restore(name: str, process: "subprocess.Popen[bytes] | None", problems: dict[str, str]) -> None:
     family = name.removesuffix("-restore")
     if process is None:
-        problems[family] = f"{family} is not installed: no rules, so conntrack may stay off. Install iptables."
+        problems[family] = (
+            f"{family} is not installed: no rules, so conntrack may stay off. Install iptables."
+        )
         return
     assert process.stderr is not None
     said = process.stderr.read().decode("utf-8", "replace").strip()
