@@ -1,0 +1,311 @@
+"""The packet log: the last packets of the capture, and windows of them.
+
+Packets are kept as the ring decoded them, 160 bytes each, oldest overwritten first. Rows for the screen,
+and the flows they belong to, are made for what is visible only.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cttui.kernel.packet_columns import HEADERS, NO_VLAN, PACKET, PKTTYPES, Records
+from cttui.kernel.ring import PacketBatch
+from cttui.model.messages import PacketView
+from cttui.model.packet import PacketPage, PacketRow
+from cttui.model.packet_words import aggregate_line
+
+CAPACITY = 100_000
+TOP = 5
+"""Lines of the aggregate."""
+READABLE_PPS = 40
+"""More than this a second can't be read: the page then has an aggregate."""
+_SAMPLE_S = 0.05
+_RATE_WINDOW_S = 1.0
+
+PacketTuple = tuple[int, int, bytes, bytes, int, int]
+"""Family, protocol, source, destination, source port, destination port, as a packet shows them."""
+Matcher = Callable[[Records, Records, Mapping[int, str]], NDArray[np.bool_]]
+"""PACKET records, HEADERS records, interface names by index → which match."""
+Fate = Callable[[int, bytes], str]
+"""Time (ns since the epoch) and bytes of a packet → where it ended, "" where nothing is known."""
+
+
+class FlowLookup(Protocol):
+    """What the log asks the flow store; zone 0 is meant where several zones have the tuple."""
+
+    def of_packets(self, tuples: list[PacketTuple]) -> list[tuple[int, str]]:
+        """Key (0: no flow) and state words of the flow with each tuple, in either direction."""
+
+    def tuples_of(self, key: int) -> list[PacketTuple]:
+        """What packets of this flow look like: original and reply tuple; empty for an unknown key."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """The log at one moment: packet `seq` stands in slot (seq - 1) % len(packets)."""
+
+    packets: Records
+    headers: Records
+    total: int
+
+    @property
+    def kept(self) -> int:
+        return min(self.total, len(self.packets))
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest packet kept."""
+        return self.total - self.kept + 1
+
+    def slots(self, first: int, last: int) -> NDArray[np.int64]:
+        """Slots of the packets numbered `first` to `last`."""
+        return (np.arange(first, last + 1) - 1) % len(self.packets)
+
+    def in_order(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Slots whose mask is set (mask over the first `kept` slots), oldest packet first."""
+        slots = np.flatnonzero(mask)
+        head = self.total % len(self.packets) if self.total > len(self.packets) else 0
+        turn = int(np.searchsorted(slots, head))
+        return np.concatenate((slots[turn:], slots[:turn]))
+
+    def seqs(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers of the packets in these slots."""
+        size = len(self.packets)
+        return self.oldest + (slots - (self.oldest - 1)) % size
+
+
+class PacketLog:
+    """The last `capacity` packets. Packets are numbered from 1 in the order of their capture."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.total = 0
+        self.left_out = ""
+        """A sentence on what the capture leaves out on purpose; goes to every page."""
+        self._packets = np.zeros(capacity, PACKET)  # pages are touched as packets come
+        self._headers = np.zeros(capacity, HEADERS)
+        self._samples: deque[tuple[float, int]] = deque()
+        self._frozen: _Held | None = None
+
+    @property
+    def capacity(self) -> int:
+        """How many packets are kept."""
+        return len(self._packets)
+
+    @property
+    def kept(self) -> int:
+        """Packets still in the log."""
+        return min(self.total, self.capacity)
+
+    def append(self, batch: PacketBatch, now: float) -> None:
+        """Copy a batch in. `now` is monotonic seconds, for the rate."""
+        size = self.capacity
+        packets, headers = batch.packets[-size:], batch.headers[-size:]
+        n = len(packets)
+        at = (self.total + len(batch) - n) % size
+        first = min(n, size - at)
+        self._packets[at : at + first], self._headers[at : at + first] = packets[:first], headers[:first]
+        if first < n:
+            self._packets[: n - first], self._headers[: n - first] = packets[first:], headers[first:]
+        self.total += len(batch)
+        if self._samples and now - self._samples[-1][0] < _SAMPLE_S:
+            self._samples[-1] = (self._samples[-1][0], self.total)
+        else:
+            self._samples.append((now, self.total))
+        self._prune(now)
+
+    def rate_pps(self, now: float) -> float:
+        """Packets a second over the last second."""
+        self._prune(now)
+        samples = self._samples
+        before = samples[0][1] if samples and samples[0][0] <= now - _RATE_WINDOW_S else 0
+        return (self.total - before) / _RATE_WINDOW_S
+
+    def _prune(self, now: float) -> None:
+        """Drop samples older than the newest one that is a second old."""
+        while len(self._samples) > 1 and self._samples[1][0] <= now - _RATE_WINDOW_S:
+            self._samples.popleft()
+
+    def freeze(self) -> None:
+        """Let pages show this moment until `thaw`, however far the log goes on meanwhile."""
+        if self._frozen is None:
+            self._frozen = _Held(self._packets.copy(), self._headers.copy(), self.total)
+
+    def thaw(self) -> None:
+        """Let pages show the present again."""
+        self._frozen = None
+
+    def page(
+        self,
+        view: PacketView,
+        flows: FlowLookup,
+        now: float,
+        *,
+        names: Mapping[int, str],
+        matcher: Matcher | None = None,
+        fate: Fate | None = None,
+        capturing: bool = True,
+        dropped: int = 0,
+    ) -> PacketPage:
+        """The window that `view` asks for. `matcher` is the compiled `view.filter`, None for no filter."""
+        held = self._frozen or _Held(self._packets, self._headers, self.total)
+        rate = self.rate_pps(now)
+        if view.seq:
+            there = held.oldest <= view.seq <= held.total
+            slots = held.slots(view.seq, view.seq) if there else np.empty(0, np.int64)
+            matched, first = len(slots), 0
+        elif matcher is None and not view.flow_key:
+            matched = held.kept
+            first = _window(view, matched, view.anchor - held.oldest)
+            last = min(first + view.count, matched)
+            slots = held.slots(held.oldest + first, held.oldest + last - 1)
+        else:
+            found = held.in_order(self._mask(held, view, flows, names, matcher))
+            matched = len(found)
+            at = int(np.searchsorted(held.seqs(found), view.anchor)) if view.anchor else 0
+            first = _window(view, matched, at)
+            slots = found[first : first + view.count]
+        return PacketPage(
+            capturing=capturing,
+            total=held.total,
+            kept=held.kept,
+            matched=matched,
+            dropped=dropped,
+            rate_pps=rate,
+            rows=self._rows(held, slots, flows, names, fate),
+            first=first,
+            left_out=self.left_out,
+            top=self._top(held) if rate > READABLE_PPS and view.count > 0 else [],
+        )
+
+    def select(
+        self, view: PacketView, flows: FlowLookup, *, names: Mapping[int, str], matcher: Matcher | None = None
+    ) -> NDArray[np.int64]:
+        """Numbers of all packets that `view` matches, oldest first: what an export goes through."""
+        held = self._frozen or _Held(self._packets, self._headers, self.total)
+        return held.seqs(held.in_order(self._mask(held, view, flows, names, matcher)))
+
+    @staticmethod
+    def _mask(
+        held: _Held, view: PacketView, flows: FlowLookup, names: Mapping[int, str], matcher: Matcher | None
+    ) -> NDArray[np.bool_]:
+        """Which of the kept slots match filter and flow."""
+        packets, headers = held.packets[: held.kept], held.headers[: held.kept]
+        mask = matcher(packets, headers, names) if matcher is not None else np.ones(len(packets), bool)
+        if view.flow_key:
+            mask = mask & _of_tuples(headers, flows.tuples_of(view.flow_key))
+        return mask
+
+    @staticmethod
+    def _rows(
+        held: _Held, slots: NDArray[np.int64], flows: FlowLookup, names: Mapping[int, str], fate: Fate | None
+    ) -> list[PacketRow]:
+        """Rows of a window, each with its flow."""
+        if not len(slots):
+            return []
+        packets, headers = held.packets[slots], held.headers[slots]
+        joined = flows.of_packets(_tuples(headers))
+        rows = []
+        columns = zip(
+            held.seqs(slots).tolist(), packets["time_ns"].tolist(), packets["ifindex"].tolist(),
+            packets["length"].tolist(), packets["ethertype"].tolist(), packets["vlan"].tolist(),
+            packets["caplen"].tolist(), packets["pkttype"].tolist(), packets["data"], joined, strict=True,
+        )  # fmt: skip
+        for seq, time_ns, ifindex, length, ethertype, vlan, caplen, pkttype, data, (key, state) in columns:
+            snap = data[:caplen].tobytes()
+            rows.append(
+                PacketRow(
+                    seq=seq,
+                    time_ns=time_ns,
+                    interface=names.get(ifindex, f"if{ifindex}"),
+                    direction=PKTTYPES[pkttype] if pkttype < len(PKTTYPES) else "other",
+                    ethertype=ethertype,
+                    length=length,
+                    data=snap,
+                    vlan=None if vlan == NO_VLAN else vlan,
+                    flow_key=key,
+                    ct_state=state,
+                    fate=fate(time_ns, snap) if fate else "",
+                )
+            )
+        return rows
+
+    @staticmethod
+    def _top(held: _Held) -> list[tuple[str, int]]:
+        """The most frequent kinds of packet among those of the log's last second."""
+        if not held.kept:
+            return []
+        newest = held.slots(held.total, held.total)[0]
+        since = int(held.packets["time_ns"][newest]) - 1_000_000_000
+        slots = np.flatnonzero(held.packets["time_ns"][: held.kept] > max(since, 0))
+        keys = _kind_hash(held.headers[: held.kept][slots], held.packets["ethertype"][: held.kept][slots])
+        kinds, counts = np.unique(keys, return_counts=True)
+        best = np.argsort(counts)[::-1][:TOP]
+        out = []
+        for kind, count in zip(kinds[best], counts[best].tolist(), strict=True):
+            slot = slots[np.argmax(keys == kind)]
+            packet = held.packets[slot]
+            data = packet["data"][: int(packet["caplen"])].tobytes()
+            out.append((aggregate_line(int(packet["ethertype"]), data, int(packet["length"])), count))
+        return out
+
+
+def left_out_sentence(connection: tuple[str, int, str, int]) -> str:
+    """What the log says about the connection it doesn't show."""
+    client, client_port, server, server_port = connection
+    return (
+        f"left out: the SSH connection you watch through ({client}:{client_port} to {server}:{server_port})"
+    )
+
+
+def _window(view: PacketView, matched: int, anchor_at: int) -> int:
+    """First row of the window: the newest ones, or `first` counted from the anchor or from the oldest."""
+    latest = max(matched - view.count, 0)
+    if view.anchor:
+        return min(max(anchor_at + view.first, 0), latest)
+    return latest if view.first < 0 else min(view.first, latest)
+
+
+def _tuples(headers: Records) -> list[PacketTuple]:
+    """The tuple of each packet, as the flow store keys them."""
+    out: list[PacketTuple] = []
+    for family, proto, _, _, sport, dport, *words in headers.tolist():
+        size = 4 if family == 2 else 16
+        source = b"".join(word.to_bytes(4, "big") for word in words[:4])[:size]
+        destination = b"".join(word.to_bytes(4, "big") for word in words[4:])[:size]
+        out.append((family, proto, source, destination, sport, dport))
+    return out
+
+
+def _of_tuples(headers: Records, tuples: list[PacketTuple]) -> NDArray[np.bool_]:
+    """Which packets have one of these tuples."""
+    mask = np.zeros(len(headers), bool)
+    for family, proto, source, destination, sport, dport in tuples:
+        one = (headers["proto"] == proto) & (headers["family"] == family)
+        for name, value in (("src", source), ("dst", destination)):
+            for word in range(len(value) // 4):
+                one &= headers[f"{name}{word}"] == int.from_bytes(value[4 * word : 4 * word + 4], "big")
+        mask |= one & (headers["sport"] == sport) & (headers["dport"] == dport)
+    return mask
+
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _kind_hash(headers: Records, ethertype: NDArray[np.uint16]) -> NDArray[np.uint64]:
+    """64 bits over what a line without ports shows: addresses, protocol, TCP flags, ethertype."""
+    hashed: NDArray[np.uint64] = (
+        headers["tcp_flags"].astype("u8") << np.uint64(24)
+        | headers["proto"].astype("u8") << np.uint64(16)
+        | ethertype.astype("u8")
+    )
+    words = ["src0", "dst0"]
+    if (headers["family"] == 10).any():
+        words += ["src1", "src2", "src3", "dst1", "dst2", "dst3"]
+    for name in words:
+        hashed = (hashed ^ headers[name]) * _MIX
+        hashed ^= hashed >> np.uint64(29)
+    return hashed
