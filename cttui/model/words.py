@@ -47,7 +47,7 @@ _ICMP = (IPPROTO_ICMP, IPPROTO_ICMPV6)
 def address(packed: bytes) -> str:
     """`192.0.2.1` or `2001:db8::1`; "" for no address."""
     if len(packed) == 4:
-        return "%d.%d.%d.%d" % tuple(packed)
+        return socket.inet_ntop(socket.AF_INET, packed)
     return socket.inet_ntop(socket.AF_INET6, packed) if len(packed) == 16 else ""
 
 
