@@ -65,17 +65,40 @@ def _age(flow: Flow) -> str:
     return "≥" + words.duration(flow.born_s)
 
 
-_PORTS = "address and port; for ICMP the echo id"
+def _orig_src(flow: Flow) -> str:
+    return words.endpoint(flow.orig_src, flow.orig_sport, flow.proto)
+
+
+def _orig_dst(flow: Flow) -> str:
+    return words.endpoint(flow.orig_dst, flow.orig_dport, flow.proto) + _portless(flow)
+
+
+def _reply_src(flow: Flow) -> str:
+    return words.endpoint(flow.reply_src, flow.reply_sport, flow.proto)
+
+
+def _reply_dst(flow: Flow) -> str:
+    return words.endpoint(flow.reply_dst, flow.reply_dport, flow.proto)
+
+
+def _portless(flow: Flow) -> str:
+    """What tells flows of one pair of hosts apart where there are no ports."""
+    if flow.proto in (f.IPPROTO_ICMP, f.IPPROTO_ICMPV6):
+        return f" type {flow.orig_dport >> 8} id {flow.orig_sport}"
+    return f" key {flow.orig_dport:#x}" if flow.proto == f.IPPROTO_GRE else ""
+
+
+_PORTS = "address and port; for ICMP type and echo id, for GRE the key"
 COLUMNS: tuple[Column, ...] = (
     Column("proto", "PROTO", lambda w: f.PROTOCOLS.get(w.proto, str(w.proto)), "proto", 3, 5, 7, help="protocol, by number where conntrack has no name for it"),
     Column("state", "STATE", lambda w: f.state_name(w.proto, w.state), "state", 8, 11, 17, style=state_style, help="TCP or SCTP state"),
-    Column("src", "SOURCE", lambda w: words.endpoint(w.orig_src, w.orig_sport), "src", 15, 18, 47, middle=True, help=f"who began it: {_PORTS}"),
-    Column("dst", "DESTINATION", lambda w: words.endpoint(w.orig_dst, w.orig_dport), "dst", 15, 16, 47, middle=True, help=f"whom it addressed: {_PORTS}"),
+    Column("src", "SOURCE", _orig_src, "src", 15, 18, 47, middle=True, help=f"who began it: {_PORTS}"),
+    Column("dst", "DESTINATION", _orig_dst, "dst", 15, 16, 47, middle=True, help=f"whom it addressed: {_PORTS}"),
     Column("timeout", "TIMEOUT", lambda w: words.duration(w.timeout_s), "timeout", 5, 7, 8, right=True, help="until the entry ends unless a packet renews it"),
-    Column("flags", "FLAGS", lambda w: words.flags_words(w.status), "", 9, 9, 24, help="unreplied, assured, NAT, offload, …"),
-    Column("reply_src", "ANSWERED BY", lambda w: words.endpoint(w.reply_src, w.reply_sport), "", 15, 18, 47, middle=True, help="who answers; differs from DESTINATION under DNAT"),
-    Column("reply_dst", "ANSWERED TO", lambda w: words.endpoint(w.reply_dst, w.reply_dport), "", 15, 18, 47, middle=True, help="where answers go; differs from SOURCE under SNAT"),
-    Column("nat", "NAT", _nat, "nat", 4, 4, 9, help="SNAT, DNAT"),
+    Column("flags", "FLAGS", lambda w: words.flags_words(w), "flags", 9, 9, 24, help="unreplied, assured, NAT, offload, …"),
+    Column("reply_src", "ANSWERED BY", _reply_src, "rsrc", 15, 18, 47, middle=True, help="who answers; differs from DESTINATION under DNAT"),
+    Column("reply_dst", "ANSWERED TO", _reply_dst, "rdst", 15, 18, 47, middle=True, help="where answers go; differs from SOURCE under SNAT"),
+    Column("nat", "NAT", _nat, "", 4, 4, 9, help="SNAT, DNAT"),
     Column("packets", "PACKETS", lambda w: _sum(w.orig_packets, w.reply_packets), "packets", 5, 7, 8, right=True, help="both directions; – where accounting was off when the flow began"),
     Column("bytes", "BYTES", lambda w: _sum(w.orig_bytes, w.reply_bytes), "bytes", 5, 6, 8, right=True, help="both directions; – where accounting was off when the flow began"),
     Column("rate", "RATE", _rate, "rate", 6, 8, 9, right=True, help="bits per second between the last two readings"),
@@ -84,7 +107,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("zone", "ZONE", lambda w: str(w.zone) if w.zone else "", "zone", 4, 4, 5, right=True, help="conntrack zone"),
     Column("helper", "HELPER", lambda w: clean(w.helper), "helper", 4, 6, 16, help="conntrack helper, e.g. ftp"),
     Column("id", "ID", lambda w: str(w.id), "id", 6, 10, 10, right=True, help="the kernel's id, as in `conntrack -L -o id`"),
-    Column("use", "USE", lambda w: str(w.use), "", 3, 3, 5, right=True, help="references the kernel holds"),
+    Column("use", "USE", lambda w: str(w.use), "use", 3, 3, 5, right=True, help="references the kernel holds"),
     Column("labels", "LABELS", lambda w: w.labels.hex(), "", 6, 8, 32, help="connection labels, as hex"),
     Column("secctx", "SECCTX", lambda w: clean(w.secctx), "", 6, 12, 48, help="security context"),
 )  # fmt: skip

@@ -80,3 +80,141 @@ class Groups(Rows):
         self.page, self.total = page, page.total
         self.settle()
         self.paint()
+
+    def clear(self) -> None:
+        """Forget everything: other groups come."""
+        self.page, self.total, self.top, self.cursor = GroupPage(by=[]), 0, 0, 0
+        self.paint()
+
+    def order_by(self, key: str, descending: bool) -> None:
+        """Another order: back to the top of it."""
+        self.sort, self.descending = key, descending
+        self.top = self.cursor = 0
+        self.post_message(self.SortWanted(self, key, descending))
+        self.paint()
+
+    def moved(self, by_hand: bool) -> None:
+        first, rows = self.page.first, len(self.page.rows)
+        if not (first <= self.top and min(self.total, self.top + self.visible_rows) <= first + rows):
+            self.post_message(self.WindowWanted(self, *self.question()))
+
+    def opened(self) -> None:
+        if (row := self.selected) is not None:
+            self.post_message(self.Drilled(self, row))
+
+    def action_sort_by(self, step: int) -> None:
+        at = SORTS.index(self.sort) if self.sort in SORTS else 0
+        self.order_by(SORTS[(at + step) % len(SORTS)], self.descending)
+
+    def action_invert(self) -> None:
+        self.order_by(self.sort, not self.descending)
+
+    # ------------------------------------------------------------ layout
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        page = self.page
+        arrow = "▼" if self.descending else "▲"
+        self.note(f"by {', '.join(page.by)}" if page.by else "", f"sort {self.sort} {arrow}",
+                  f"{page.total:,} groups of {page.flows:,} flows" if page.total else "")  # fmt: skip
+        if not page.rows:
+            return [((" " + text, "muted" if i else ""),) for i, text in enumerate(self.empty)]
+        inner = self.row_width(width)
+        figures = self._figures(inner)
+        spare = inner - 1 - sum(cells + 1 for _, _, cells, _ in figures)
+        need = [
+            max(width_of(clean(row.key[i])) if i < len(row.key) else 0 for row in page.rows)
+            for i in range(len(page.by))
+        ]
+        names = [max(cells, len(key)) for cells, key in zip(need, page.by, strict=True)]
+        bars = max(0, min(30, spare - sum(names) - len(names) - 7))
+        bars = bars if bars >= 5 else 0
+        room = max(8, spare - (bars + 1 if bars else 0) - 7 - len(names))
+        while sum(names) > room and max(names) > 4:
+            names[names.index(max(names))] -= 1
+        at = max(0, self.top - page.first)
+        rows = page.rows[at : at + height - 1]
+        lines = [self._line(row, names, bars, figures, inner, self.top + i) for i, row in enumerate(rows)]
+        return [self._header(names, bars, figures, width), *self.scrollbar(lines, width)]
+
+    def _figures(self, width: int) -> list[tuple[str, str, int, str]]:
+        """(sort key, label, cells, attribute) of the number columns that fit."""
+        figures = [("count", "FLOWS", 9, "count"), ("unreplied", "UNREPL", 6, "unreplied")]
+        if width >= 56:
+            figures.append(("", "ASSURED", 7, "assured"))
+        if width >= 64 and any(row.bytes is not None for row in self.page.rows):
+            figures += [("bytes", "BYTES", 7, "bytes"), ("rate", "RATE", 8, "rate_bps")]
+        return figures
+
+    def _header(
+        self, names: list[int], bars: int, figures: list[tuple[str, str, int, str]], width: int
+    ) -> Line:
+        runs: list[Run] = [(" ", "header")]
+        arrow = "▼" if self.descending else "▲"
+        for name, cells in zip(self.page.by, names, strict=True):
+            runs += [(pad(name.upper(), cells), "header"), (" ", "header")]
+        for key, label, cells, _ in figures:
+            on = key == self.sort and bool(key)
+            runs += [
+                (pad(label + arrow if on else label, cells, True), "header-sorted" if on else "header"),
+                (" ", "header"),
+            ]
+            if key == "count":
+                runs += [(pad("SHARE", 7, True), "header"), (" " * (bars + 1), "header")]
+        used = sum(width_of(text) for text, _ in runs)
+        return (*runs, (" " * max(0, width - used), "header"))
+
+    def _line(
+        self,
+        row: GroupRow,
+        names: list[int],
+        bars: int,
+        figures: list[tuple[str, str, int, str]],
+        width: int,
+        at: int,
+    ) -> Line:
+        runs: list[Run] = [(" ", "")]
+        for i, cells in enumerate(names):
+            runs += [
+                (pad(clip_middle(clean(row.key[i]) if i < len(row.key) else "", cells), cells), ""),
+                (" ", ""),
+            ]
+        for key, _, cells, name in figures:
+            runs += [
+                (pad(self._figure(row, name), cells, True), "value" if key == "count" else ""),
+                (" ", ""),
+            ]
+            if key == "count":
+                runs += [(f"{percent(row.share):>7}", "label")]
+                if bars:
+                    filled, empty = bar(row.share, bars)
+                    runs += [(" ", ""), (filled, "bar"), (empty, "bar-empty")]
+        if at == self.cursor:
+            style = "cursor" if self.has_focus else "cursor-blurred"
+            runs = [(text, style) for text, _ in runs]
+            runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), style))
+        return tuple(runs)
+
+    @staticmethod
+    def _figure(row: GroupRow, name: str) -> str:
+        if name == "count":
+            return f"{row.count:,}"
+        if name in ("unreplied", "assured"):
+            return percent(getattr(row, name) / row.count) if row.count else "–"
+        value = getattr(row, name)
+        if value is None:
+            return "–"
+        return words.si(value) + ("b/s" if name == "rate_bps" else "")
+
+    def as_markdown(self) -> str:
+        """The groups on screen as a Markdown table."""
+        figures = self._figures(self.size.width)
+        head = [[*self.page.by, *(label for _, label, _, _ in figures)]]
+        head.append(["---"] * len(head[0]))
+        body = [
+            [
+                *(clean(key).replace("|", "\\|") for key in row.key),
+                *(self._figure(row, n) for *_, n in figures),
+            ]
+            for row in self.page.rows
+        ]
+        return "\n".join("| " + " | ".join(cells) + " |" for cells in head + body)

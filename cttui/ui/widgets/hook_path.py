@@ -1,11 +1,9 @@
 """The packet's path through netfilter: hooks, chains, rules, conntrack in its place, and what was lost where."""
 
-from typing import ClassVar
 
 from textual.message import Message
 
 from cttui.model.hooks import Chain, HooksReading, Rule
-from cttui.ui.cells import Line, Run
 from cttui.ui.rows import Rows
 
 

@@ -1,19 +1,20 @@
 """The packet log: the newest packets, one line each, and beside each what became of it."""
 
-import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from cttui.model import packet_words
+from cttui.model import packet_words, words
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.ui.cells import Line, Run, clip, pad, width_of
 from cttui.ui.rows import Rows
 
 _DIRECTIONS = {"broadcast": "bcast", "multicast": "mcast"}
-_LOST = ("lost", "drop", "vanish", "reject")
+_AGGREGATE_SHARE = 4
+"""At most a quarter of the panel goes to the aggregate of the last second."""
 
 
 class PacketLog(Rows):
@@ -21,29 +22,29 @@ class PacketLog(Rows):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("F", "follow", "Follow the newest", show=False, id="packets.follow"),
-        Binding("d", "delta", "Time of day or since the packet before", show=False, id="packets.delta"),
+        Binding("i", "times", "Time of day, or since the packet before", show=False, id="packets.times"),
     ]
 
     class WindowWanted(Message):
         """The log needs packets [first, first + count), or the newest `count` (first -1)."""
 
-        def __init__(self, log: "PacketLog", first: int, count: int) -> None:
+        def __init__(self, panel: "PacketLog", first: int, count: int) -> None:
             super().__init__()
-            self.log_panel, self.first, self.count = log, first, count
+            self.panel, self.first, self.count = panel, first, count
 
     class Opened(Message):
         """Enter or a double click on a packet."""
 
-        def __init__(self, log: "PacketLog", packet: PacketRow) -> None:
+        def __init__(self, panel: "PacketLog", packet: PacketRow) -> None:
             super().__init__()
-            self.log_panel, self.packet = log, packet
+            self.panel, self.packet = panel, packet
 
     class Moved(Message):
-        """The cursor is on another packet (None: on none, as while following)."""
+        """The cursor was put on another packet by hand (None: its row has not arrived)."""
 
-        def __init__(self, log: "PacketLog", packet: PacketRow | None) -> None:
+        def __init__(self, panel: "PacketLog", packet: PacketRow | None) -> None:
             super().__init__()
-            self.log_panel, self.packet = log, packet
+            self.panel, self.packet = panel, packet
 
     def __init__(
         self, *, heading: str = "Packets", key: str = "3", id: str | None = None, classes: str | None = None
@@ -51,26 +52,29 @@ class PacketLog(Rows):
         super().__init__(heading=heading, key=key, id=id, classes=classes)
         self.page = PacketPage()
         self.following = True
-        self.deltas = False
+        self.time_format = "absolute"
+        """`absolute` or `delta`, see packet_words.time_words."""
         self.filter_text = ""
-        self.empty: tuple[str, ...] = ("No packets yet.",)
+        self.empty: Sequence[str] = ("No packets yet.",)
+        self._base = 0
+
+    # ------------------------------------------------------------ what the app asks and tells
 
     @property
     def selected(self) -> PacketRow | None:
-        """The packet under the cursor; while following the newest one."""
+        """The packet under the cursor, the newest one while following; None while its row has not arrived."""
         at = self.cursor - self.page.first
         return self.page.rows[at] if 0 <= at < len(self.page.rows) else None
 
     def question(self) -> tuple[int, int]:
         """`first` and `count` for the next PacketView."""
-        return (-1 if self.following else self.top, max(1, self.visible_rows))
+        return (-1 if self.following else self.top, max(1, self.body_height))
 
     def show(self, page: PacketPage) -> None:
         """Take a page in and repaint what it changed."""
         self.page, self.total = page, page.matched
         if self.following:
-            self.top = max(0, self.total - self.visible_rows)
-            self.cursor = max(0, self.total - 1)
+            self._to_end()
         self.settle()
         self.paint()
 
@@ -78,7 +82,122 @@ class PacketLog(Rows):
         """Follow the newest packet, or hold the view where it is."""
         self.following = on
         if on:
-            self.top = max(0, self.total - self.visible_rows)
-            self.cursor = max(0, self.total - 1)
+            self._to_end()
         self.post_message(self.WindowWanted(self, *self.question()))
         self.paint()
+
+    # ------------------------------------------------------------ scrolling
+
+    def _to_end(self) -> None:
+        self.top = max(0, self.total - self.visible_rows)
+        self.cursor = max(0, self.total - 1)
+
+    @property
+    def visible_rows(self) -> int:
+        return max(0, self.body_height - len(self._aggregate()))
+
+    def moved(self, by_hand: bool) -> None:
+        if by_hand:
+            # As in less: going back lets go of the end, reaching the last line takes hold of it again.
+            self.following = self.cursor >= self.total - 1 and self.top >= self.total - self.visible_rows
+            self.post_message(self.Moved(self, self.selected))
+            if not self.following and not self._covered(self.top):
+                self.post_message(self.WindowWanted(self, *self.question()))
+
+    def opened(self) -> None:
+        if (packet := self.selected) is not None:
+            self.post_message(self.Opened(self, packet))
+
+    def action_follow(self) -> None:
+        self.follow(not self.following)
+
+    def action_times(self) -> None:
+        self.time_format = "delta" if self.time_format == "absolute" else "absolute"
+        self.paint()
+
+    def _covered(self, top: int) -> bool:
+        last = min(top + self.visible_rows, self.total)
+        return self.page.first <= top and last <= self.page.first + len(self.page.rows)
+
+    # ------------------------------------------------------------ layout
+
+    def _aggregate(self) -> list[tuple[str, int]]:
+        return self.page.top[: self.body_height // _AGGREGATE_SHARE] if self.following else []
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        page = self.page
+        self._say()
+        lines: list[Line] = []
+        if page.left_out and height > 4:
+            lines.append(((" " + clean(page.left_out), "muted"),))
+        if not page.rows:
+            said = self.empty if page.capturing else ("The packet log is off.", *self.empty[1:])
+            return lines + [
+                ((" " + clip(text, width - 1), "muted" if i else ""),) for i, text in enumerate(said)
+            ]
+        for text, packets in self._aggregate():
+            lines.append(((f" {words.si(packets):>6}/s ", "value"), (clean(text), "label")))
+        if self._covered(self.top):
+            self._base = self.top
+        else:
+            self._base = min(max(self._base, page.first), page.first + len(page.rows) - 1)
+        at = self._base - page.first
+        rows = page.rows[at : at + height - len(lines)]
+        inner = self.row_width(width)
+        interfaces = min(10, max(len(row.interface) for row in page.rows))
+        body = [
+            self._line(row, page.rows[at + i - 1] if at + i else None, inner, interfaces, self._base + i)
+            for i, row in enumerate(rows)
+        ]
+        return lines + (self.scrollbar(body, width) if height > len(lines) else [])
+
+    def _line(self, row: PacketRow, before: PacketRow | None, width: int, interfaces: int, at: int) -> Line:
+        fields = packet_words.packet_fields(
+            row, time_format=self.time_format, previous_ns=before.time_ns if before else None
+        )
+        when = fields.time[:-3] if self.time_format == "absolute" else fields.time
+        fate, fate_style = self._fate(row)
+        start: list[Run] = [
+            (f" {when:>12} ", "muted"),
+            (pad(clean(fields.interface), interfaces) + " ", "label"),
+            (pad(_DIRECTIONS.get(fields.direction, fields.direction), 5) + " ", "label"),
+        ]
+        room = width - sum(width_of(text) for text, _ in start)
+        # The fate is the news: the packet's own words give way to it, but keep the addresses readable.
+        fates = min(width_of(fate), max(room - 44, room // 3)) if fate else 0
+        what = f"{fields.source} > {fields.destination}" if fields.source else ""
+        flags = f"[{fields.flags}]" if fields.flags else fields.proto
+        body = " ".join(part for part in (what, flags, fields.info, f"len {fields.length}") if part)
+        runs = [*start, (pad(clean(body), max(0, room - fates - 2 * bool(fates))), "")]
+        if fates:
+            runs += [("  ", ""), (clip(fate, fates), fate_style)]
+        if at == self.cursor and not self.following:
+            style = "cursor" if self.has_focus else "cursor-blurred"
+            runs = [(text, style) for text, _ in runs]
+            runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), style))
+        return tuple(runs)
+
+    @staticmethod
+    def _fate(row: PacketRow) -> tuple[str, str]:
+        if row.fate:
+            good = row.fate.startswith(("delivered", "passed", "accepted", "forwarded", "sent"))
+            return clean(row.fate), "fate-passed" if good else "fate-lost"
+        return clean(row.ct_state), "fate-passed"
+
+    def _say(self) -> None:
+        page = self.page
+        shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
+        sampled = ""
+        if self.following and page.rate_pps > max(1, 4 * self.visible_rows):
+            sampled = f"{words.si(page.rate_pps)} pps, showing 1 in {page.rate_pps / max(1, self.visible_rows):,.0f}"
+        elif page.rate_pps:
+            sampled = f"{words.si(page.rate_pps)} pps"
+        held = "" if self.following else "not following, F follows"
+        self.note(
+            f"filter {clean(self.filter_text)}" if self.filter_text else "",
+            held,
+            sampled,
+            f"DROPPED {page.dropped:,} by the ring" if page.dropped else "",
+            f"last {page.kept:,} kept" if page.kept < page.total else "",
+            f"{shown} packet{'' if page.matched == 1 else 's'}" if page.total else "",
+        )
