@@ -1,0 +1,45 @@
+"""Start of the dashboard: the probe is spawned first, then the widgets are imported while it gets going."""
+
+import asyncio
+import os
+import signal
+
+from cttui.client.options import Options
+from cttui.ui.session import Session
+
+
+def run(options: Options) -> int:
+    """Run the dashboard until it is left; the exit code.
+
+    128 + n after signal n, as a shell would say. The terminal is restored and every probe has ended.
+    """
+    # Read once, at Textual's import: no animation is worth its bytes over SSH.
+    os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    return asyncio.run(_run(options))
+
+
+async def _run(options: Options) -> int:
+    session = Session(options)
+    session.open_early()
+    # Two turns of the loop: the first starts the task, in the second the subprocess is spawned.
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    from cttui.ui.program import Program
+
+    app = Program(options, session)
+    ended: list[int] = []
+
+    def end(number: int) -> None:
+        ended.append(number)
+        app.exit(return_code=128 + number)
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    try:
+        await app.run_async(mouse=options.mouse)
+    finally:
+        await session.close()
+    if ended:
+        return 128 + ended[0]
+    return app.return_code or 0

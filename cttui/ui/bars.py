@@ -1,0 +1,156 @@
+"""The first and the last line of every screen: where we are, and what can be pressed."""
+
+import time
+from collections.abc import Callable
+
+from textual import events
+from textual.message import Message
+
+from cttui.model.messages import Welcome
+from cttui.ui.cells import Cells, Line, Run, spread, width_of
+from cttui.ui.session import Phase, State
+
+STALE_S = 3.0
+"""From here on the age of what is on screen is said in the header."""
+
+
+def age_words(seconds: float) -> str:
+    """An age in its largest unit: `4 s`, `3 min`, `2 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5940 else f"{seconds / 3600:.0f} h"
+
+
+def rate_words(hz: float) -> str:
+    """`1 Hz`, `4 Hz`, or `every 10 s`."""
+    return f"{hz:g} Hz" if hz >= 1 else f"every {1 / hz:.0f} s"
+
+
+def header_line(
+    state: State, *, width: int, frozen_at: str = "", age_s: float | None = None, dump_age_s: float | None = None,
+    program: str = "cttui",
+) -> Line:  # fmt: skip
+    """Where we are on the left, how far to trust it on the right; what doesn't fit is left out from the middle."""
+    welcome = state.welcome
+    badge = state.target.label if welcome is None else _badge(state, welcome)
+    style = {"sandbox": "badge-sandbox"}.get(state.target.kind, "badge-host")
+    left: list[Run] = [(f" {program} ", "heading"), (f" {badge} ", style)]
+    middle: list[str] = []
+    if welcome is not None:
+        middle = [f"netns {welcome.netns}", f"linux {_short(welcome.kernel)}", welcome.user]
+        if not welcome.writes:
+            middle.append("read-only")
+    right: list[Run] = []
+    if state.recording:
+        right.append((" RECORDING ", "badge-frozen"))
+    if state.phase is Phase.FROZEN:
+        right.append((f" FROZEN {frozen_at} ", "badge-frozen"))
+    elif state.phase is Phase.DEAD:
+        right.append((" NO PROBE ", "badge-alarm"))
+    elif state.phase is Phase.OPENING:
+        right.append((" starting… ", "muted"))
+    elif age_s is not None and age_s >= STALE_S:
+        right.append((f" NO ANSWER for {age_words(age_s)} ", "badge-alarm"))
+    elif not state.focused:
+        right.append((" unfocused: slow ", "muted"))
+    else:
+        if dump_age_s is not None and dump_age_s >= STALE_S:
+            right.append((f" flows {age_words(_step(dump_age_s))} old ", "muted"))
+        right.append((f" {rate_words(state.hz)} ", "muted"))
+    room = width - sum(width_of(t) for t, _ in left + right)
+    while middle and sum(len(m) + 2 for m in middle) > room:
+        middle.pop(1 if len(middle) > 2 else 0)
+    left += [(f" {word} ", "muted") for word in middle]
+    return tuple(spread(left, right, width))
+
+
+def _badge(state: State, welcome: Welcome) -> str:
+    return state.target.label if state.target.label else welcome.target.upper()
+
+
+def _short(kernel: str) -> str:
+    return kernel if len(kernel) <= 12 else kernel.split("-", 1)[0]
+
+
+def _step(seconds: float) -> float:
+    """Ages in steps of five seconds: a second hand would repaint a screen on which nothing happens."""
+    return seconds - seconds % 5
+
+
+class Header(Cells):
+    """The first line."""
+
+    DEFAULT_CSS = "Header { height: 1; dock: top; background: $panel; }"
+
+    def __init__(self, state: State) -> None:
+        super().__init__(id="header")
+        self.state = state
+        self.frozen_at = ""
+        self.age_s: float | None = None
+        self.dump_age_s: float | None = None
+
+    def show(self, state: State, *, age_s: float | None = None, dump_age_s: float | None = None) -> None:
+        """What the session is doing, how old what is on screen is, and how old the last whole dump is."""
+        if state.phase is Phase.FROZEN and self.state.phase is not Phase.FROZEN:
+            self.frozen_at = time.strftime("%H:%M:%S")
+        self.state, self.age_s, self.dump_age_s = state, age_s, dump_age_s
+        self.paint()
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        return [
+            header_line(
+                self.state,
+                width=width,
+                frozen_at=self.frozen_at,
+                age_s=self.age_s,
+                dump_age_s=self.dump_age_s,
+            )
+        ]
+
+
+class KeyBar(Cells):
+    """The last line: keys and what they do, as many as fit; a click presses one."""
+
+    DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; background: $panel; }"
+
+    class Pressed(Message):
+        """An entry was clicked."""
+
+        def __init__(self, action: str) -> None:
+            super().__init__()
+            self.action = action
+
+    def __init__(self, entries: Callable[[], list[tuple[str, str, str]]] | None = None) -> None:
+        super().__init__(id="keybar")
+        self._entries: list[tuple[str, str, str]] = entries() if entries else []
+        self._spans: list[tuple[int, int, str]] = []
+
+    def show(self, entries: list[tuple[str, str, str]]) -> None:
+        """(action id, key, label) in order."""
+        if entries != self._entries:
+            self._entries = entries
+            self.paint()
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        chosen = list(self._entries)
+        # help and quit are the last to go: from the end, whatever precedes them makes room.
+        while len(chosen) > 2 and sum(_entry_width(e) for e in chosen) > width:
+            chosen.pop(-3)
+        line: list[Run] = []
+        self._spans = []
+        x = 0
+        for id_, key, label in chosen:
+            end = x + _entry_width((id_, key, label))
+            self._spans.append((x, end, id_))
+            line += [(f" {key}", "key"), (f" {label} ", "label")]
+            x = end
+        return [tuple(line)]
+
+    def on_click(self, event: events.Click) -> None:
+        for start, end, id_ in self._spans:
+            if start <= event.x < end:
+                self.post_message(self.Pressed(id_))
+
+
+def _entry_width(entry: tuple[str, str, str]) -> int:
+    return width_of(entry[1]) + width_of(entry[2]) + 3

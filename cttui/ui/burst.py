@@ -1,0 +1,49 @@
+"""A burst as composed: a line in scapy's notation, how many, how fast, and the bytes made of it."""
+
+import asyncio
+import functools
+from dataclasses import dataclass
+
+from cttui.client.config import Config
+from cttui.model.messages import FaultError, Fire, Template
+
+USUAL = 'IP()/TCP(sport=(10000,10009),dport=80,flags="S")'
+"""The article's burst: 10 SYNs from ports 10000-10009 to port 80. Addresses are the sandbox's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What `b` fires. `rate_pps` 0: as fast as possible; the same seed gives the same packets."""
+
+    line: str = USUAL
+    count: int = 10
+    rate_pps: float = 100.0
+    seed: int = 0
+
+    @classmethod
+    def usual(cls, config: Config) -> "Burst":
+        """The first burst of a run: as configured, otherwise the article's."""
+        return cls(
+            config["burst.line"] or USUAL,
+            int(config["burst.count"]),
+            float(config["burst.rate_pps"]),
+            int(config["burst.seed"]),
+        )
+
+    async def fire(self) -> Fire:
+        """The action, its bytes built in a thread. Raises FaultError with the column of what is wrong."""
+        try:
+            templates = await asyncio.to_thread(built, self.line, self.count)
+        except ValueError as e:
+            column = getattr(e, "column", None)
+            where = f" (column {column + 1})" if isinstance(column, int) else ""
+            raise FaultError("notation", f"{e}{where}") from e
+        return Fire(templates=templates, count=self.count, rate_pps=self.rate_pps, seed=self.seed)
+
+
+@functools.lru_cache(maxsize=16)
+def built(line: str, count: int) -> list[Template]:
+    """Templates of a line; scapy is imported here, on first use. Raises ValueError (ComposeError)."""
+    from cttui.lab.compose import compile
+
+    return compile(line, count)

@@ -1,0 +1,391 @@
+"""The dashboard: which panels stand where at which size, and what an answer does to each of them."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Container
+from textual.screen import Screen
+
+from cttui.model.messages import Answer, Ask, Job, Notice, PacketView
+from cttui.ui import actions, faults, keymap
+from cttui.ui.bars import Header, KeyBar
+from cttui.ui.cells import Cells, Line
+from cttui.ui.detail import flow_paragraphs
+from cttui.ui.dialogs import Prose
+from cttui.ui.filter_bar import FilterBar
+from cttui.ui.session import Phase, State
+from cttui.ui.view import GROUP_ROWS, View
+from cttui.ui.watch import Watch
+from cttui.ui.widgets.breakdown import Breakdown
+from cttui.ui.widgets.flow_table import FlowTable
+from cttui.ui.widgets.gauge import Gauge
+from cttui.ui.widgets.groups import Groups
+from cttui.ui.widgets.history import Rates
+from cttui.ui.widgets.hook_path import HookPath
+from cttui.ui.widgets.packet_log import PacketLog
+from cttui.ui.widgets.statistics import Statistics
+
+PANELS = ("flows", "hooks", "packets", "groups", "statistics")
+"""In the order of their keys 1 … 5."""
+LAYOUTS: dict[str, tuple[str, ...]] = {
+    "tiny": ("flows",),
+    "compact": ("flows", "hooks", "packets"),
+    "wide": PANELS,
+    "huge": (*PANELS, "detail"),
+}
+
+
+def layout_for(width: int, height: int) -> str:
+    """The layout that this many cells are enough for."""
+    if width >= 180 and height >= 52:
+        return "huge"
+    if width >= 116 and height >= 34:
+        return "wide"
+    return "compact" if height >= 22 else "tiny"
+
+
+class Banner(Cells):
+    """What must not be missed: losses, pending reverts, the last burst. As many lines as it has."""
+
+    DEFAULT_CSS = "Banner { height: auto; max-height: 3; }"
+
+    def __init__(self) -> None:
+        super().__init__(id="banner")
+        self.lines: list[Line] = []
+
+    def say(self, lines: list[Line]) -> None:
+        """Say these; none: the banner takes no line."""
+        if lines != self.lines:
+            grown = len(lines) != len(self.lines)
+            self.lines = lines
+            if grown:
+                self.refresh(layout=True)
+            self.paint()
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        """Lines it has."""
+        return len(self.lines)
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        return self.lines[:height]
+
+
+class Detail(Prose):
+    """The flow under the cursor, whole, where there is room for it beside the table."""
+
+    def __init__(self) -> None:
+        super().__init__([], heading="Detail", id="detail")
+        self.can_focus = True
+
+
+class Dashboard(Screen[None]):
+    """Panels by size, one in focus, perhaps one maximised. `act` carries out an action by id."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list(
+        keymap.bindings(a.id for a in actions.ACTIONS if a.id not in actions.APP_IDS)
+    )
+
+    def __init__(
+        self, view: View, state: State, act: Callable[[str], None], key: Callable[[str], str], pasts: Watch
+    ) -> None:
+        super().__init__(id="dashboard")
+        self.view = view
+        self.state = state
+        self._act = act
+        self._key = key
+        self.pasts = pasts
+        self.answer: Answer | None = None
+        self.notices: list[Notice] = []
+        self.burst: Job | None = None
+        self.pending = ""
+        """What the banner says of settings that will be put back."""
+        self.zoomed = ""
+        self._layout_name = ""
+
+    def compose(self) -> ComposeResult:
+        yield Header(self.state)
+        yield Gauge(id="gauge")
+        yield Rates(id="rates")
+        yield Breakdown(id="breakdown")
+        yield Banner()
+        yield Prose([], id="fault")
+        with Container(id="middle"):
+            with Container(id="left"):
+                yield FlowTable(id="flows")
+                yield Detail()
+            with Container(id="right"):
+                yield Groups(id="groups", heading="What fills the table")
+                yield Statistics(id="statistics")
+                yield HookPath(id="hooks")
+        yield PacketLog(id="packets")
+        yield FilterBar()
+        yield KeyBar(self.footer)
+
+    # ------------------------------------------------------------ panels
+
+    @property
+    def flows(self) -> FlowTable:
+        """Panel 1."""
+        return self.query_one("#flows", FlowTable)
+
+    @property
+    def hooks(self) -> HookPath:
+        """Panel 2."""
+        return self.query_one("#hooks", HookPath)
+
+    @property
+    def packets(self) -> PacketLog:
+        """Panel 3."""
+        return self.query_one("#packets", PacketLog)
+
+    @property
+    def groups(self) -> Groups:
+        """Panel 4."""
+        return self.query_one("#groups", Groups)
+
+    @property
+    def statistics(self) -> Statistics:
+        """Panel 5."""
+        return self.query_one("#statistics", Statistics)
+
+    @property
+    def panel(self) -> str:
+        """Name of the panel in focus, "" where none is."""
+        focused = self.focused
+        return focused.id if focused is not None and focused.id in (*PANELS, "detail") else ""
+
+    def shown(self, panel: str) -> bool:
+        """Whether the panel is on screen."""
+        return panel == self.zoomed if self.zoomed else panel in LAYOUTS.get(self._layout_name, ())
+
+    def footer(self) -> list[tuple[str, str, str]]:
+        """What the last line offers for the panel in focus."""
+        return actions.footer(self.panel, self.state.target.kind == "sandbox", self._keys())
+
+    def _keys(self) -> dict[str, str]:
+        return dict(getattr(self.app, "keys", {}))
+
+    def settle_panels(self) -> None:
+        """Show the panels that the size and the maximised panel leave room for."""
+        width, height = self.app.size
+        name = layout_for(width, height)
+        small = faults.too_small(width, height)
+        dead = self.state.phase is Phase.DEAD
+        opening = dead and self.answer is None
+        if name != self._layout_name:
+            for other in LAYOUTS:
+                self.set_class(other == name, other)
+            self._layout_name = name
+        self.set_class(bool(self.zoomed), "zoomed")
+        for panel in (*PANELS, "detail"):
+            self.query_one(f"#{panel}").display = self.shown(panel) and not small and not dead
+        for figure in ("gauge", "rates", "breakdown"):
+            self.query_one(f"#{figure}").display = not small and not opening
+        left = self.shown("flows") or self.shown("detail")
+        right = any(self.shown(p) for p in ("groups", "statistics", "hooks"))
+        self.query_one("#left").display = left
+        self.query_one("#right").display = right
+        self.query_one("#middle").display = (left or right) and not small and not dead
+        fault = self.query_one("#fault", Prose)
+        fault.display = bool(small) or dead
+        if small:
+            fault.show([(small, "level-warn")])
+        elif dead and self.state.fault is not None:
+            fault.show(faults.restart_words(self.state.fault, self.state.target.kind, self._key))
+        focused = self.focused
+        if focused is None or not focused.is_on_screen or not focused.display:
+            for panel in (self.zoomed, "flows", *PANELS):
+                if panel and self.shown(panel):
+                    self.query_one(f"#{panel}").focus()
+                    break
+
+    def go_to(self, panel: str) -> None:
+        """Focus a panel; one that is in focus already, or has no place in this layout, is maximised."""
+        if not self.shown(panel) or (self.panel == panel and not self.zoomed):
+            self.zoomed = panel
+        elif self.zoomed == panel and self.panel == panel:
+            self.zoomed = ""
+        self.settle_panels()
+        if self.shown(panel):
+            self.query_one(f"#{panel}").focus()
+        self.poke()
+
+    def zoom(self) -> None:
+        """Maximise the panel in focus, or go back to all of them."""
+        self.zoomed = "" if self.zoomed else (self.panel or "flows")
+        self.settle_panels()
+        self.poke()
+
+    def poke(self) -> None:
+        """Have what is shown now asked for at once."""
+        self._act("poke")
+
+    # ------------------------------------------------------------ asking and hearing
+
+    def question(self, seq: int) -> Ask:
+        """The question for what is on screen."""
+        first, count, follow = self.flows.question()
+        readable = self.state.welcome is None or "ctnetlink" in self.state.welcome.can
+        flows = self.view.flow_view(first, count, follow) if readable else None
+        log_first, log_count = self.packets.question()
+        groups_first, groups_count = self.groups.question()
+        wide = self._layout_name in ("wide", "huge") or self.zoomed == "statistics"
+        return self.view.ask(
+            seq,
+            flows=flows,
+            groups=min(groups_count, GROUP_ROWS) if self.shown("groups") and readable else 0,
+            groups_first=groups_first,
+            group_sort=(self.groups.sort, self.groups.descending),
+            packets=PacketView(first=log_first, count=log_count) if self.shown("packets") else None,
+            rules=200 if self.shown("hooks") else 0,
+            tunables=bool(self.pending),
+            history=self.app.size.width // 2 if wide else 12,
+        )
+
+    def heard(self, answer: Answer, flows: bool = True) -> None:
+        """Show an answer; `flows` False: its rows were asked for by a screen above."""
+        self.answer = answer
+        for figure in (
+            self.query_one("#gauge", Gauge),
+            self.query_one("#rates", Rates),
+            self.query_one("#breakdown", Breakdown),
+        ):
+            figure.show(answer.table)
+        self.statistics.show(answer.table)
+        page = answer.flows if flows else None
+        self.flows.empty = faults.why_empty(
+            answer.table, self.state.welcome, filter_text=self.view.whole_filter, held=answer.table.held,
+            fillers_hidden=page.fillers_hidden if page else 0, key=self._key,
+        )  # fmt: skip
+        self.flows.filter_text = " ".join(x for x in (self.view.breadcrumbs, self.view.filter) if x)
+        if page is not None:
+            self.flows.show(page)
+        elif flows:
+            self.flows.paint()
+        self.show_detail()
+        if answer.groups:
+            self.groups.show(answer.groups[0])
+        if answer.packets is not None and flows:
+            self.packets.show(answer.packets)
+        if answer.hooks is not None:
+            self.hooks.show(answer.hooks)
+        self._follow_settings(answer)
+        self.say()
+        self.query_one(Header).show(self.state, dump_age_s=answer.health.dump_age_s)
+
+    def show_detail(self) -> None:
+        """The flow under the cursor in the detail panel, where that is on screen."""
+        if not self.shown("detail"):
+            return
+        flow = self.flows.selected
+        panel = self.query_one(Detail)
+        panel.show([] if flow is None else flow_paragraphs(flow, self.pasts.past(flow.key)))
+
+    def _follow_settings(self, answer: Answer) -> None:
+        if answer.tunables is None:
+            return
+        due = [t for t in answer.tunables if t.reverts_to]
+        self.pending = "; ".join(
+            f"{t.name} goes back to {t.reverts_to} "
+            + (f"in {t.reverts_in_s:.0f} s" if t.reverts_in_s is not None else "at exit")
+            for t in due
+        )
+        if self.pending:
+            self.pending += f": {self._key('tunables')} keeps or undoes it"
+
+    def say(self) -> None:
+        """Bring the banner up to date."""
+        self.query_one(Banner).say(
+            faults.banner(self.answer, self.state.welcome, self.burst, self.pending, self._key)
+        )
+
+    def changed(self, state: State) -> None:
+        """The session is in another state."""
+        other_target = state.target != self.state.target
+        self.state = state
+        if other_target:
+            self.answer = None
+            self.burst = None
+            self.pending = ""
+            self.flows.clear()
+            self.say()
+        self.query_one(Header).show(state)
+        self.query_one(KeyBar).show(self.footer())
+        self.settle_panels()
+
+    def tick(self, waiting_s: float | None) -> None:
+        """Once a second: say when the probe hasn't answered for a while."""
+        self.query_one(Header).show(
+            self.state, age_s=waiting_s, dump_age_s=self.answer.health.dump_age_s if self.answer else None
+        )
+
+    # ------------------------------------------------------------ events
+
+    def action_act(self, id_: str) -> None:
+        """A key of ours."""
+        self._act(id_)
+
+    def on_mount(self) -> None:
+        self.settle_panels()
+        self.flows.focus()
+        self._act("ready")
+
+    def on_resize(self, _event: events.Resize) -> None:
+        self.settle_panels()
+
+    def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
+        self.query_one(KeyBar).show(self.footer())
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        self._act(event.action)
+
+    def on_flow_table_window_wanted(self) -> None:
+        self.poke()
+
+    def on_flow_table_sort_wanted(self, event: FlowTable.SortWanted) -> None:
+        self.view.sort, self.view.descending = event.key, event.descending
+        self._act("remember")
+
+    def on_flow_table_opened(self) -> None:
+        self._act("detail")
+
+    def on_flow_table_moved(self) -> None:
+        self._act("moved")
+
+    def on_groups_window_wanted(self) -> None:
+        self.poke()
+
+    def on_groups_sort_wanted(self) -> None:
+        self.poke()
+
+    def on_groups_drilled(self) -> None:
+        self._act("detail")
+
+    def on_packet_log_window_wanted(self) -> None:
+        self.poke()
+
+    def on_packet_log_opened(self) -> None:
+        self._act("packet")
+
+    def on_hook_path_opened(self) -> None:
+        self._act("rule")
+
+    def on_filter_bar_applied(self, event: FilterBar.Applied) -> None:
+        self.filter_by(event.text)
+        if event.done:
+            self._act("filtered")
+            self.flows.focus()
+
+    def on_filter_bar_cancelled(self, event: FilterBar.Cancelled) -> None:
+        self.filter_by(event.before)
+        self.flows.focus()
+
+    def filter_by(self, text: str) -> None:
+        """Show only what matches; the table goes back to its top."""
+        if text != self.view.filter:
+            self.view.filter = text
+            self.flows.clear()
+            self.poke()

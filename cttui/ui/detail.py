@@ -1,0 +1,259 @@
+"""One flow, packet or rule with everything that is known of it."""
+
+import time
+from collections.abc import Callable
+from typing import ClassVar
+
+import msgspec
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+
+from cttui.model import flow as f
+from cttui.model import packet_words, words
+from cttui.model.flow import Flow
+from cttui.model.hooks import Chain, Rule
+from cttui.model.messages import Answer, Ask, FlowView, PacketView
+from cttui.model.packet import PacketPage, PacketRow
+from cttui.model.safe import clean
+from cttui.ui.dialogs import Button, Buttons, Dialog, Prose, Read
+from cttui.ui.questions import Paragraphs
+from cttui.ui.watch import Seen, Watch
+
+LABEL = 11
+
+
+def _pair(label: str, text: str, style: str = "") -> str | tuple[str, str]:
+    line = f"{label:<{LABEL}}{text}"
+    return (line, style) if style else line
+
+
+def flow_paragraphs(
+    flow: Flow, past: Seen | None, packets: PacketPage | None = None, gone: bool = False
+) -> Paragraphs:
+    """Every attribute, both directions, NAT in words, the timeout's setting, the past, and the commands."""
+    proto = words.protocol(flow.proto)
+    state = f.state_name(flow.proto, flow.state)
+    out: Paragraphs = [(f"{proto} {state}".rstrip() + f"   {words.flags_words(flow)}", "value")]
+    if gone:
+        out.append(("This flow has ended; below is the last that was seen of it.", "level-warn"))
+    out += [
+        _pair("original", f"{words.endpoint(flow.orig_src, flow.orig_sport, flow.proto)}  →  {words.endpoint(flow.orig_dst, flow.orig_dport, flow.proto)}{_counted(flow.orig_packets, flow.orig_bytes)}"),
+        _pair("reply", f"{words.endpoint(flow.reply_src, flow.reply_sport, flow.proto)}  →  {words.endpoint(flow.reply_dst, flow.reply_dport, flow.proto)}{_counted(flow.reply_packets, flow.reply_bytes)}"),
+    ]  # fmt: skip
+    if flow.proto in (f.IPPROTO_ICMP, f.IPPROTO_ICMPV6):
+        out.append(
+            _pair("icmp", f"type {flow.orig_dport >> 8}, code {flow.orig_dport & 0xFF}, id {flow.orig_sport}")
+        )
+    out += [_pair("nat", sentence, "flow-changed") for sentence in words.nat_words(flow)] or [
+        _pair("nat", "none: the reply is the original turned round")
+    ]
+    sysctl = words.timeout_sysctl(flow)
+    out.append(
+        _pair("timeout", f"{words.duration(flow.timeout_s)} left" + (f", set by {sysctl}" if sysctl else ""))
+    )
+    status = " ".join(name for bit, name in f.STATUS_BITS.items() if flow.status & bit)
+    out.append(_pair("status", f"{status} ({flow.status:#x})"))
+    directions = ("", " (original direction)", " (reply direction)")
+    out.append(
+        _pair(
+            "zone",
+            f"{flow.zone}{directions[flow.zone_dir]}   mark {flow.mark:#x}   id {flow.id}   use {flow.use}",
+        )
+    )
+    if flow.zone == f.FILLER_ZONE and flow.mark == f.FILLER_MARK:
+        out.append(_pair("filler", "only occupies a slot of this sandbox", "muted"))
+    if flow.rate_bps is not None:
+        out.append(_pair("rate", f"{words.si(flow.rate_bps)}bit/s over the last {flow.rate_over_s:.1f} s"))
+    if flow.orig_packets is None:
+        out.append(_pair("counters", "– : nf_conntrack_acct was off when this flow began", "muted"))
+    if flow.start_ns:
+        out.append(
+            _pair(
+                "began",
+                _clock(flow.start_ns / 1e9) + f", {words.duration(time.time() - flow.start_ns / 1e9)} ago",
+            )
+        )
+    if flow.helper:
+        out.append(_pair("helper", clean(flow.helper)))
+    if any(flow.labels):
+        out.append(_pair("labels", ", ".join(map(str, words.label_bits(flow.labels)))))
+    if flow.secctx:
+        out.append(_pair("secctx", clean(flow.secctx)))
+    if flow.tcp_wscale_orig is not None or flow.tcp_flags_orig is not None:
+        out.append(
+            _pair(
+                "tcp",
+                f"window scale {_or(flow.tcp_wscale_orig)} / {_or(flow.tcp_wscale_reply)}, flags {_or(flow.tcp_flags_orig, '#x')} / {_or(flow.tcp_flags_reply, '#x')}",
+            )
+        )
+    master = words.master_dict(flow.master)
+    if master is not None:
+        out.append(_pair("expected by", " ".join(f"{k}={v}" for k, v in master.items())))
+    if past is not None:
+        out += ["", ("While watched", "heading"), f"  {_clock(past.first)}  first seen"]
+        out += [f"  {_clock(when)}  {clean(what)}" for when, what in past.changes[-12:]]
+    if packets is not None and packets.rows:
+        out += ["", (f"Packets ({packets.matched:,})", "heading")]
+        out += [
+            (
+                f"  {packet_words.packet_line(row)}" + (f"   {clean(row.fate)}" if row.fate else ""),
+                "fate-lost" if "lost" in row.fate or "drop" in row.fate else "",
+            )
+            for row in packets.rows[-8:]
+        ]
+    out += [
+        "",
+        ("As conntrack says it", "heading"),
+        "  " + words.conntrack_line(flow),
+        "  " + words.conntrack_delete_command(flow),
+    ]
+    return out
+
+
+def _counted(packets: int | None, bytes_: int | None) -> str:
+    return "" if packets is None or bytes_ is None else f"   {packets:,} packets, {bytes_:,} bytes"
+
+
+def _or(value: int | None, spec: str = "") -> str:
+    return "–" if value is None else format(value, spec)
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{int(seconds * 1000) % 1000:03d}"
+
+
+def rule_paragraphs(chain: Chain, rule: Rule) -> Paragraphs:
+    """One rule: where it stands, what it counted, how it is written."""
+    where = f"{chain.family} {chain.table} {chain.chain}, rule {rule.number} ({chain.backend})"
+    out: Paragraphs = [(where, "value")]
+    if chain.hook:
+        out.append(_pair("hook", f"{chain.hook}, priority {chain.priority}"))
+    else:
+        out.append(_pair("hook", "none: reached by a jump"))
+    counted = (
+        "no counter in this rule"
+        if rule.packets is None
+        else f"{rule.packets:,} packets, {rule.bytes or 0:,} bytes"
+    )
+    rate = f", {rule.pps:,.1f} packets/s" if rule.pps is not None else ""
+    out += [
+        _pair("counted", counted + rate),
+        _pair("verdict", clean(rule.verdict) or "none: it only counts or marks"),
+    ]
+    if rule.conntrack:
+        out.append(
+            _pair(
+                "conntrack",
+                f"needs it ({clean(rule.conntrack)}), and so switches it on in this namespace",
+                "hook-conntrack",
+            )
+        )
+    out += ["", "  " + rule_command(chain, rule)]
+    return out
+
+
+def rule_command(chain: Chain, rule: Rule) -> str:
+    """The rule as a command that would make it."""
+    if chain.backend == "nft":
+        return f"nft add rule {chain.family} {clean(chain.table)} {clean(chain.chain)} {clean(rule.text)}"
+    program = "ip6tables" if chain.family == "ip6" else "iptables"
+    text = clean(rule.text)
+    if not text.startswith("-A "):
+        text = f"-A {clean(chain.chain)} {text}"
+    return f"{program} -t {clean(chain.table)} {text}"
+
+
+def packet_paragraphs(packet: PacketRow) -> Paragraphs:
+    """One packet: its line, what became of it, its bytes."""
+    out: Paragraphs = [(packet_words.packet_line(packet), "value"), ""]
+    if packet.fate:
+        lost = "lost" in packet.fate or "drop" in packet.fate
+        out.append(_pair("fate", clean(packet.fate), "fate-lost" if lost else ""))
+    if packet.ct_state:
+        out.append(_pair("conntrack", clean(packet.ct_state)))
+    out.append(
+        _pair(
+            "length",
+            f"{packet.length:,} bytes"
+            + (f", {len(packet.data):,} kept" if len(packet.data) < packet.length else ""),
+        )
+    )
+    out.append("")
+    for at in range(0, len(packet.data), 16):
+        piece = packet.data[at : at + 16]
+        text = "".join(chr(b) if 32 <= b < 127 else "." for b in piece)
+        out.append((f"  {at:04x}  {piece[:8].hex(' '):<23}  {piece[8:].hex(' '):<23}  {text}", "muted"))
+    return out
+
+
+class PacketDetail(Read):
+    """A packet with its bytes."""
+
+    def __init__(self, packet: PacketRow) -> None:
+        super().__init__("Packet", packet_paragraphs(packet))
+
+
+class FlowDetail(Dialog[None]):
+    """A flow, kept up to date while it is looked at."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,enter", "dismiss_none", "Close", show=False),
+        Binding("y", "copy_line", "Copy the line", show=False),
+        Binding("Y", "copy_command", "Copy the command", show=False),
+    ]
+
+    def __init__(self, flow: Flow, watch: Watch, copy: Callable[[str, str], None]) -> None:
+        super().__init__()
+        self.flow = flow
+        self._watch = watch
+        self._copy = copy
+        self._gone = False
+        self._packets: PacketPage | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide tall") as box:
+            box.border_title = "Flow"
+            yield Prose(self._paragraphs())
+            yield Buttons(
+                [Button("y", "y", "copy line"), Button("Y", "Y", "copy command"), Button("", "Esc", "close")]
+            )
+
+    def _paragraphs(self) -> Paragraphs:
+        return flow_paragraphs(self.flow, self._watch.past(self.flow.key), self._packets, self._gone)
+
+    def amend(self, ask: Ask) -> Ask:
+        """Only this flow, and its packets."""
+        return msgspec.structs.replace(
+            ask,
+            flows=FlowView(keys=[self.flow.key], count=1, fillers=True),
+            packets=PacketView(flow_key=self.flow.key, count=8) if ask.packets is not None else None,
+        )
+
+    def heard(self, answer: Answer) -> bool:
+        """Take the flow out of the answer; True: its rows are not for the table behind."""
+        if answer.flows is not None:
+            found = next((x for x in answer.flows.rows if x.key == self.flow.key), None)
+            self._gone = found is None or found.ended
+            if found is not None:
+                self.flow = found
+        self._packets = answer.packets
+        self.query_one(Prose).show(self._paragraphs())
+        return True
+
+    def action_copy_line(self) -> None:
+        """As `conntrack -L` prints it."""
+        self._copy(words.conntrack_line(self.flow), "flow")
+
+    def action_copy_command(self) -> None:
+        """The command that deletes it."""
+        self._copy(words.conntrack_delete_command(self.flow), "command")
+
+    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+        match event.button:
+            case "y":
+                self.action_copy_line()
+            case "Y":
+                self.action_copy_command()
+            case _:
+                self.dismiss(None)

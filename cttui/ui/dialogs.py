@@ -1,0 +1,472 @@
+"""Questions: confirm, choose one, choose several, type something, read something.
+
+Everything is plain text laid out in cells. A question that changes a host states old → new, the scope, who
+is affected and what undoes it; its safe answer is the one that Enter or Escape gives.
+"""
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.message import Message
+from textual.screen import ModalScreen
+from textual.suggester import Suggester
+from textual.widgets import Input
+
+from cttui.ui.cells import Cells, Line, Run, clip, pad, width_of
+from cttui.ui.rows import Rows
+
+T = TypeVar("T")
+
+
+def wrap(text: str, width: int, style: str = "") -> list[Line]:
+    """A paragraph as lines of at most `width` cells; leading spaces indent the whole of it."""
+    if not text:
+        return [()]
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    pieces = textwrap.wrap(
+        text.strip(), max(10, width - len(indent)), break_long_words=True, break_on_hyphens=False
+    )
+    return [((indent + piece, style),) for piece in pieces or [""]]
+
+
+class Prose(Rows):
+    """Paragraphs that scroll; there is no cursor to see. A paragraph is text, or (text, style name)."""
+
+    DEFAULT_CSS = "Prose { height: auto; max-height: 100%; }"
+
+    def __init__(
+        self, paragraphs: Sequence[str | tuple[str, str]], *, heading: str = "", id: str | None = None
+    ) -> None:
+        super().__init__(heading=heading, id=id)
+        self._paragraphs = list(paragraphs)
+        self._wrapped: tuple[int, list[Line]] = (-1, [])
+
+    def show(self, paragraphs: Sequence[str | tuple[str, str]]) -> None:
+        """Other paragraphs; the place one reads at stays."""
+        if list(paragraphs) != self._paragraphs:
+            self._paragraphs = list(paragraphs)
+            self._wrapped = (-1, [])
+            self.refresh(layout=True)
+            self.paint()
+
+    def _lines_at(self, width: int) -> list[Line]:
+        if self._wrapped[0] != width:
+            lines: list[Line] = []
+            for paragraph in self._paragraphs:
+                text, style = paragraph if isinstance(paragraph, tuple) else (paragraph, "")
+                lines += wrap(text, width, style)
+            self._wrapped = (width, lines)
+        return self._wrapped[1]
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        """Lines it would like to have."""
+        return len(self._lines_at(width - 1)) + bool(self.heading)
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        lines = self._lines_at(width - 1)
+        self.total = len(lines)
+        self.settle()
+        return self.scrollbar(lines[self.top : self.top + height], width)
+
+    def action_move(self, rows: int) -> None:
+        self.scroll_by(rows)
+
+    def action_page(self, pages: int) -> None:
+        self.scroll_by(pages * max(1, self.visible_rows - 1))
+
+
+class Dialog(ModalScreen[T]):
+    """A box over the dashboard, which goes on living behind it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss_none", "Close", show=False),
+        Binding("ctrl+c", "app.quit", "Quit", show=False),
+    ]
+
+    title_text = ""
+
+    def action_dismiss_none(self) -> None:
+        """Close without an answer."""
+        self.dismiss(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """An answer: `key` presses it."""
+
+    id: str
+    key: str
+    label: str
+    style: str = "key"
+
+
+class Buttons(Cells):
+    """Answers side by side, each with its key."""
+
+    DEFAULT_CSS = "Buttons { height: 1; margin-top: 1; }"
+
+    class Pressed(Message):
+        """An answer was clicked."""
+
+        def __init__(self, button: str) -> None:
+            super().__init__()
+            self.button = button
+
+    def __init__(self, buttons: Sequence[Button]) -> None:
+        super().__init__()
+        self._buttons = list(buttons)
+        self._spans: list[tuple[int, int, str]] = []
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        line: list[Run] = []
+        self._spans = []
+        x = 0
+        for button in self._buttons:
+            runs: list[Run] = [(f" {button.key} ", button.style), (f" {button.label}   ", "label")]
+            end = x + sum(width_of(t) for t, _ in runs)
+            self._spans.append((x, end, button.id))
+            line += runs
+            x = end
+        return [tuple(line)]
+
+    def on_click(self, event: events.Click) -> None:
+        for start, end, id_ in self._spans:
+            if start <= event.x < end:
+                self.post_message(self.Pressed(id_))
+
+
+class Confirm(Dialog[str | None]):
+    """A question with answers on keys; the answer's id, or None for Escape.
+
+    There is no default that does something: Enter only closes questions that merely inform.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        paragraphs: Sequence[str | tuple[str, str]],
+        buttons: Sequence[Button],
+        *,
+        danger: bool = False,
+    ) -> None:
+        super().__init__()
+        self.title_text = title
+        self._paragraphs = paragraphs
+        self._buttons = [*buttons, Button("", "Esc", "no" if danger else "close")]
+        self._danger = danger
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog danger" if self._danger else "dialog") as box:
+            box.border_title = self.title_text
+            yield Prose(self._paragraphs)
+            yield Buttons(self._buttons)
+
+    def on_key(self, event: events.Key) -> None:
+        for button in self._buttons:
+            if button.id and event.character and event.character == button.key:
+                event.stop()
+                self.dismiss(button.id)
+                return
+
+    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+        self.dismiss(event.button or None)
+
+
+class Read(Dialog[None]):
+    """Something to read: help, an explanation, last words."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,enter,f1,f4,question_mark", "dismiss_none", "Close", show=False)
+    ]
+
+    def __init__(self, title: str, paragraphs: Sequence[str | tuple[str, str]]) -> None:
+        super().__init__()
+        self.title_text = title
+        self._paragraphs = paragraphs
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog wide") as box:
+            box.border_title = self.title_text
+            yield Prose(self._paragraphs)
+            yield Buttons([Button("", "Esc", "close")])
+
+    def on_buttons_pressed(self) -> None:
+        self.dismiss(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a menu."""
+
+    id: str
+    label: str
+    help: str = ""
+
+
+class Menu(Rows):
+    """Lines to choose from: name on the left, what it is on the right, a mark on those that are chosen."""
+
+    DEFAULT_CSS = "Menu { height: auto; max-height: 100%; }"
+
+    class Chosen(Message):
+        """Enter or a double click on a line."""
+
+        def __init__(self, entry: str) -> None:
+            super().__init__()
+            self.entry = entry
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        chosen: Sequence[str] = (),
+        *,
+        marks: bool = True,
+        id: str | None = None,
+    ) -> None:
+        super().__init__(id=id)
+        self.entries = list(entries)
+        self.chosen = list(chosen)
+        self._marks = marks
+        self.total = len(self.entries)
+        at = [i for i, e in enumerate(self.entries) if e.id in self.chosen]
+        self.cursor = at[0] if at else 0
+
+    def show(self, entries: Sequence[Entry]) -> None:
+        """Other lines; the cursor stays on its entry where that is still there."""
+        here = self.entries[self.cursor].id if self.entries else ""
+        self.entries = list(entries)
+        self.total = len(self.entries)
+        self.cursor = next((i for i, e in enumerate(self.entries) if e.id == here), 0)
+        self.settle()
+        self.refresh(layout=True)
+        self.paint()
+
+    @property
+    def current(self) -> Entry | None:
+        """The entry under the cursor."""
+        return self.entries[self.cursor] if 0 <= self.cursor < len(self.entries) else None
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        """Lines it would like to have."""
+        return max(1, len(self.entries))
+
+    def on_mount(self) -> None:
+        self.call_after_refresh(self.go, self.cursor)
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        self.settle()
+        room = self.row_width(width)
+        label = min(max((width_of(e.label) for e in self.entries), default=0), room * 2 // 3)
+        lines: list[Line] = []
+        for i in range(self.top, min(self.total, self.top + height)):
+            entry = self.entries[i]
+            mark = ("● " if entry.id in self.chosen else "  ") if self._marks else ""
+            here = i == self.cursor
+            text = f"{'▸' if here else ' '}{mark}{pad(entry.label, label)}  "
+            rest = pad(entry.help, max(0, room - width_of(text)))
+            lines.append(((text, "cursor" if here else ""), (rest, "cursor" if here else "muted")))
+        return self.scrollbar(lines, width)
+
+    def opened(self) -> None:
+        if self.current is not None:
+            self.post_message(self.Chosen(self.current.id))
+
+
+class Choose(Dialog[str | None]):
+    """One of several: arrows and Enter, or the first letters of its name."""
+
+    def __init__(self, title: str, entries: Sequence[Entry], current: str = "", hint: str = "") -> None:
+        super().__init__()
+        self.title_text = title
+        self._entries = entries
+        self._current = current
+        self._hint = hint
+        self._typed = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = self.title_text
+            yield Menu(self._entries, [self._current])
+            yield Buttons([Button("", "Enter", "choose"), Button("esc", "Esc", "close")])
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        self.dismiss(event.entry)
+
+    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+        current = self.query_one(Menu).current
+        self.dismiss(None if event.button or current is None else current.id)
+
+    def on_key(self, event: events.Key) -> None:
+        if event.character is None or not event.character.isalnum():
+            self._typed = ""
+            return
+        if event.character in "jkgG" and not self._typed:
+            return
+        menu = self.query_one(Menu)
+        for typed in (self._typed + event.character, event.character):
+            for i, entry in enumerate(menu.entries):
+                if entry.label.lower().startswith(typed.lower()):
+                    self._typed = typed
+                    menu.go(i)
+                    event.stop()
+                    return
+
+
+class ChooseMany(Dialog[list[str] | None]):
+    """Several, in an order of one's own: space takes or leaves, K and J move a line, Enter is done."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "take", "Take or leave", show=False),
+        Binding("J,shift+down", "shift(1)", "Later", show=False),
+        Binding("K,shift+up", "shift(-1)", "Earlier", show=False),
+        Binding("backspace", "usual", "Usual", show=False),
+    ]
+
+    def __init__(
+        self, title: str, entries: Sequence[Entry], chosen: Sequence[str], usual: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.title_text = title
+        order = [*chosen, *(e.id for e in entries if e.id not in chosen)]
+        by_id = {e.id: e for e in entries}
+        self._entries = [by_id[i] for i in order if i in by_id]
+        self._chosen = [i for i in chosen if i in by_id]
+        self._usual = list(usual)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = self.title_text
+            yield Menu(self._entries, self._chosen)
+            yield Buttons(
+                [Button("toggle", "space", "take"), Button("", "J K", "move"), Button("usual", "⌫", "usual"),
+                 Button("ok", "Enter", "done"), Button("esc", "Esc", "cancel")]
+            )  # fmt: skip
+
+    def action_take(self) -> None:
+        """Take the line under the cursor, or leave it."""
+        menu = self.query_one(Menu)
+        if menu.current is None:
+            return
+        id_ = menu.current.id
+        menu.chosen = [c for c in menu.chosen if c != id_] if id_ in menu.chosen else [*menu.chosen, id_]
+        menu.paint()
+
+    def action_shift(self, by: int) -> None:
+        """Move the line under the cursor."""
+        menu = self.query_one(Menu)
+        to = menu.cursor + by
+        if 0 <= to < menu.total:
+            menu.entries[menu.cursor], menu.entries[to] = menu.entries[to], menu.entries[menu.cursor]
+            menu.go(to)
+
+    def action_usual(self) -> None:
+        """Back to what the program would choose."""
+        self.dismiss(self._usual)
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        self._done()
+
+    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+        match event.button:
+            case "toggle":
+                self.action_take()
+            case "usual":
+                self.action_usual()
+            case "ok":
+                self._done()
+            case "esc":
+                self.dismiss(None)
+
+    def _done(self) -> None:
+        menu = self.query_one(Menu)
+        self.dismiss([e.id for e in menu.entries if e.id in menu.chosen])
+
+
+class Field(Input):
+    """A text field of ours: plain, no markup, no frame."""
+
+    DEFAULT_CSS = "Field, Field:focus { border: none; height: 1; padding: 0; }"
+
+    def __init__(
+        self,
+        value: str = "",
+        placeholder: str = "",
+        id: str | None = None,
+        suggester: Suggester | None = None,
+    ) -> None:
+        super().__init__(
+            value, placeholder=placeholder, id=id, suggester=suggester, select_on_focus=False, compact=True
+        )
+
+
+class Says(Cells):
+    """One or more lines under a field: what is wrong with it, or what it means."""
+
+    DEFAULT_CSS = "Says { height: 1; }"
+
+    def __init__(self, text: str = "", style: str = "muted", id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._text, self._style = text, style
+
+    def say(self, text: str, style: str = "muted") -> None:
+        """Say something else."""
+        if (text, style) != (self._text, self._style):
+            self._text, self._style = text, style
+            self.paint()
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        lines: list[Line] = []
+        for part in self._text.split("\n"):
+            lines += (
+                wrap(part, width, self._style)
+                if width_of(part) > width and height > 1
+                else [((clip(part, width), self._style),)]
+            )
+        return lines[:height]
+
+
+class Ask(Dialog[str | None]):
+    """Type something. `check` says what is wrong with it, or "" where it is right."""
+
+    def __init__(
+        self, title: str, about: Sequence[str | tuple[str, str]], value: str, check: Callable[[str], str]
+    ) -> None:
+        super().__init__()
+        self.title_text = title
+        self._about = about
+        self._value = value
+        self._check = check
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = self.title_text
+            prose = Prose(self._about)
+            prose.can_focus = False
+            yield prose
+            yield Field(self._value)
+            yield Says()
+            yield Buttons([Button("ok", "Enter", "go on"), Button("", "Esc", "cancel")])
+
+    def on_mount(self) -> None:
+        self.query_one(Field).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        problem = self._check(event.value)
+        self.query_one(Says).say(problem, "error-text" if problem else "muted")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if not self._check(event.value):
+            self.dismiss(event.value)
+
+    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+        value = self.query_one(Field).value
+        if not event.button:
+            self.dismiss(None)
+        elif not self._check(value):
+            self.dismiss(value)

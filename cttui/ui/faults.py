@@ -1,0 +1,194 @@
+"""States that are no table: why there is nothing to see, what went wrong, and which key or command helps."""
+
+from collections.abc import Callable
+
+from cttui.model.hooks import HooksReading
+from cttui.model.messages import Answer, Fault, Job, Result, Welcome
+from cttui.model.safe import clean
+from cttui.model.table import TableReading
+from cttui.ui.cells import Line
+
+Key = Callable[[str], str]
+"""Action id → the key a person has for it."""
+
+LEAST_WIDTH, LEAST_HEIGHT = 40, 10
+"""Below this there is only one sentence."""
+
+
+def too_small(width: int, height: int) -> str:
+    """What a terminal too small for a dashboard says, "" where it is large enough."""
+    if width >= LEAST_WIDTH and height >= LEAST_HEIGHT:
+        return ""
+    return f"{width}×{height} is too small: cttui needs {LEAST_WIDTH}×{LEAST_HEIGHT}, better 80×24."
+
+
+def why_empty(
+    table: TableReading,
+    welcome: Welcome | None,
+    *,
+    filter_text: str,
+    held: int,
+    fillers_hidden: int,
+    key: Key,
+) -> list[str]:
+    """What an empty flow table says instead of rows: why, then what to press."""
+    sandbox = welcome is not None and welcome.target == "sandbox"
+    if welcome is not None and "ctnetlink" not in welcome.can:
+        why = welcome.cannot.get("ctnetlink", "Reading flows needs CAP_NET_ADMIN in this namespace.")
+        return [
+            "The flows can't be read here.",
+            clean(why),
+            "Counters and statistics above need no privilege and go on.",
+            f"{key('target')} opens a sandbox of your own." if not sandbox else "",
+        ]
+    if filter_text:
+        shown = f"none of {held:,} flows" if held else "no flow: the table is empty"
+        return [f"The filter matches {shown}.", f"{key('back')} takes it off, {key('filter')} changes it."]
+    if table.active is False:
+        lines = ["Conntrack is not active in this namespace: packets pass without an entry."]
+        if table.active_why:
+            lines.append(clean(table.active_why))
+        lines.append(
+            "A rule that needs it switches it on, e.g. `iptables -t raw -A PREROUTING -j CT`."
+            if sandbox
+            else "A firewall with `ctstate` or NAT rules switches it on. Nothing needs to be done."
+        )
+        return lines
+    if fillers_hidden:
+        return [
+            f"No flows but {fillers_hidden:,} fillers, which only occupy slots ({key('fillers')} shows them).",
+            f"{key('fire')} fires 10 SYNs: see how many get in.",
+        ]
+    if sandbox:
+        return [
+            "An empty table, in a network of its own: nothing you do here reaches the host.",
+            "",
+            f"  {key('fire')}  fire 10 SYNs and see 10 flows",
+            f"  {key('tunables')}  leave only 7 slots free, then {key('fire')} again: where do 3 packets go?",
+            f"  {key('tales')}  the experiments, each with its prediction",
+            f"  {key('compose')}  compose packets of your own",
+            f"  {key('help')}  everything else",
+        ]
+    if table.count:
+        return [f"{table.count:,} entries are there and being read…"]
+    return ["The table is empty: no connection is tracked right now."]
+
+
+def restart_words(fault: Fault, target_kind: str, key: Key) -> list[str | tuple[str, str]]:
+    """The whole middle of the screen when there is no probe: what happened, what to do."""
+    again = "a new, empty sandbox" if target_kind == "sandbox" else "a new probe"
+    lines: list[str | tuple[str, str]] = ["", (f"  {clean(fault.sentence)}", "error-text")]
+    if fault.remedy:
+        lines += ["", f"  {clean(fault.remedy)}"]
+    lines += [
+        "",
+        f"  {key('reset')} starts {again}.   {key('target')} looks at the other target.   {key('quit')} leaves.",
+    ]
+    if target_kind == "sandbox" and fault.code == "probe-died":
+        lines += ["", ("  The sandbox went with its probe; nothing of it is left in the kernel.", "muted")]
+    return lines
+
+
+def summary(job: Job) -> str:
+    """A burst in one line: sent, what the two rules counted, flows, losses."""
+    result = job.result
+    if job.state == "running":
+        return f"burst  {job.done:,} of {job.total:,} packets"
+    if job.fault is not None:
+        return f"burst  {clean(job.fault.sentence)} {clean(job.fault.remedy)}".rstrip()
+    if result is None:
+        return clean(job.sentence) or f"{job.kind} {job.state}"
+    if result.answer and not result.sent:
+        return clean(result.answer)
+    parts = [f"burst  sent {result.sent:,}"]
+    parts += [f"{table} +{n:,}" for table, n in prerouting(result)]
+    states = ", ".join(
+        f"{n:,} {clean(s)}" for s, n in sorted(result.new_by_state.items(), key=lambda kv: -kv[1])[:2]
+    )
+    parts.append(f"new {states}" if states else "no new flow")
+    if result.reclaimed:
+        parts.append(f"{result.reclaimed:,} reclaimed")
+    parts += [
+        f"{name} +{n:,}"
+        for name in ("drop", "early_drop", "insert_failed", "invalid")
+        if (n := result.stats.get(name, 0))
+    ]
+    return " · ".join(parts) + (f"  (cancelled after {result.sent:,})" if job.state == "cancelled" else "")
+
+
+def prerouting(result: Result) -> list[tuple[str, int]]:
+    """Packets counted in raw and mangle PREROUTING, the largest counter of each: before and after conntrack."""
+    out: dict[str, int] = {"raw": 0, "mangle": 0}
+    for delta in result.counters:
+        if delta.chain == "PREROUTING" and delta.table in out:
+            out[delta.table] = max(out[delta.table], delta.packets)
+    return list(out.items())
+
+
+def loss_words(table: TableReading, hooks: HooksReading | None, result: Result | None) -> str:
+    """The one sentence on what is being lost now, "" where nothing is."""
+    full = bool(table.maximum and table.count is not None and table.count >= table.maximum)
+    losses = [x for x in (hooks.losses if hooks else []) if x.is_loss and x.packets]
+    if losses:
+        worst = max(losses, key=lambda x: x.packets)
+        total = sum(x.packets for x in losses)
+        return f"{total:,} packets lost, {worst.packets:,} between {clean(worst.after)} and {clean(worst.before)}: {clean(worst.cause)}"
+    rate = table.rates.get("drop", 0.0)
+    if rate > 0:
+        why = "table full" if full else "see the statistics"
+        return f"conntrack drops {rate:,.0f} packets/s: {why} (no rule dropped them)"
+    if result is not None and (n := result.stats.get("drop", 0)):
+        why = "table full (no rule dropped them)" if full else "by conntrack (no rule dropped them)"
+        return f"{n:,} packets lost in conntrack: {why}"
+    failed = table.rates.get("insert_failed", 0.0)
+    if failed > 0:
+        return (
+            f"{failed:,.0f} packets/s lose a race at confirmation (insert_failed): the DNS five-second delay"
+        )
+    if full:
+        return "table full: new flows are dropped by conntrack before any filter rule sees them"
+    return ""
+
+
+def banner(
+    answer: Answer | None, welcome: Welcome | None, job: Job | None, pending: str, key: Key
+) -> list[Line]:
+    """Lines between the figures and the flows; none where all is well."""
+    lines: list[Line] = []
+    if pending:
+        lines.append(((" ! ", "level-warn"), (pending, "level-warn")))
+    if answer is not None:
+        result = job.result if job is not None else None
+        loss = loss_words(answer.table, answer.hooks, result)
+        if loss:
+            lines.append(
+                (
+                    (" ! ", "error-text"),
+                    (f"{loss}   ", "error-text"),
+                    (key("explain"), "key"),
+                    (" explain", "muted"),
+                )
+            )
+        elif welcome is not None and "ctnetlink" not in welcome.can:
+            lines.append(
+                (
+                    (" ! ", "level-warn"),
+                    ("counters only: the flows need privilege", "level-warn"),
+                    ("   sudo cttui", "muted"),
+                )
+            )
+        elif answer.health.events_lost:
+            lines.append(
+                (
+                    (" ! ", "level-warn"),
+                    (
+                        f"events were lost {answer.health.events_lost} times; each time the table was read anew",
+                        "level-warn",
+                    ),
+                )
+            )
+    if job is not None:
+        style = "error-text" if job.fault is not None else "value"
+        tail = key("cancel") + " stops" if job.state == "running" else key("result") + " details"
+        lines.append(((" " + summary(job) + "   ", style), (tail, "muted")))
+    return lines

@@ -1,0 +1,157 @@
+"""The filter as it is typed: checked at every key, applied while it is right, completed by Tab."""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Input
+
+from cttui.model import filters
+from cttui.ui.cells import Cells, Line
+from cttui.ui.dialogs import Field, Says
+
+PROMPT = " / "
+EXAMPLES = (
+    "src=10.0.0.0/8  dport=443,8000-8999  state=SYN_SENT  unreplied  nat  not assured  bytes>1M  timeout<10"
+)
+
+
+def judge(text: str) -> tuple[str, int, str]:
+    """(sentence, column, suggestion) on what is wrong with a filter; "" and -1 where it is right."""
+    try:
+        filters.parse(text)
+    except filters.FilterError as e:
+        return e.message, e.column, e.suggestion
+    return "", -1, ""
+
+
+class Prompt(Cells):
+    """The sign before the field."""
+
+    DEFAULT_CSS = "Prompt { width: 3; height: 1; }"
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        return [((PROMPT, "key"),)]
+
+
+class FilterBar(Vertical):
+    """One line to type in and one that says what is wrong, at its column, or what could be typed."""
+
+    DEFAULT_CSS = """
+    FilterBar { height: 2; dock: bottom; display: none; background: $panel; }
+    FilterBar.open { display: block; }
+    FilterBar Horizontal { height: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Take the filter back", show=False, priority=True),
+        Binding("tab", "complete", "Complete the word", show=False, priority=True),
+        Binding("up", "history(1)", "An earlier filter", show=False, priority=True),
+        Binding("down", "history(-1)", "A later filter", show=False, priority=True),
+    ]
+
+    class Applied(Message):
+        """A right filter was typed so far; `done` says that Enter was pressed."""
+
+        def __init__(self, text: str, done: bool) -> None:
+            super().__init__()
+            self.text, self.done = text, done
+
+    class Cancelled(Message):
+        """Escape: the filter from before the typing is wanted back."""
+
+        def __init__(self, before: str) -> None:
+            super().__init__()
+            self.before = before
+
+    def __init__(self) -> None:
+        super().__init__(id="filter-bar")
+        self._before = ""
+        self._past: list[str] = []
+        self._at = -1
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Prompt()
+            yield Field(id="filter-field")
+        yield Says(EXAMPLES, id="filter-says")
+
+    def open(self, text: str, past: list[str]) -> None:
+        """Begin typing on top of `text`; `past` are earlier filters, the last first."""
+        self._before, self._past, self._at = text, past, -1
+        field = self.query_one(Field)
+        field.can_focus = True
+        field.value = text
+        field.cursor_position = len(text)
+        self.add_class("open")
+        field.focus()
+
+    def close(self) -> None:
+        """Go away."""
+        self.remove_class("open")
+        self.query_one(Field).can_focus = False
+
+    def on_mount(self) -> None:
+        # Tab must not lead here while the bar is closed.
+        self.query_one(Field).can_focus = False
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        if not self.has_class("open"):
+            return
+        sentence, column, suggestion = judge(event.value)
+        says = self.query_one(Says)
+        if not sentence:
+            words = filters.complete(event.value, self.query_one(Field).cursor_position)
+            says.say(
+                "   "
+                + (
+                    "Tab  " + "  ".join(words)
+                    if words
+                    else EXAMPLES
+                    if not event.value
+                    else "Enter keeps it, Esc takes it back"
+                )
+            )
+            self.post_message(self.Applied(event.value, done=False))
+            return
+        hint = f" Did you mean {suggestion}?" if suggestion else ""
+        offset = len(PROMPT) + column - int(self.query_one(Field).scroll_offset.x)
+        pointer = " " * offset + "^ " if 0 <= offset < self.size.width // 2 else f"   column {column + 1}: "
+        says.say(f"{pointer}{sentence}.{hint}", "error-text")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        if judge(event.value)[0]:
+            self.app.bell()
+            return
+        self.close()
+        self.post_message(self.Applied(event.value, done=True))
+
+    def action_cancel(self) -> None:
+        """Close, with the filter from before."""
+        self.close()
+        self.post_message(self.Cancelled(self._before))
+
+    def action_complete(self) -> None:
+        """Finish the word before the cursor with the likeliest one."""
+        field = self.query_one(Field)
+        cursor = field.cursor_position
+        words = filters.complete(field.value, cursor)
+        if not words:
+            return
+        start = cursor
+        while start > 0 and field.value[start - 1] not in " \t()!{}&|":
+            start -= 1
+        field.value = field.value[:start] + words[0] + field.value[cursor:]
+        field.cursor_position = start + len(words[0])
+
+    def action_history(self, step: int) -> None:
+        """An earlier (1) or later (-1) filter."""
+        to = self._at + step
+        if -1 <= to < len(self._past):
+            self._at = to
+            field = self.query_one(Field)
+            field.value = self._past[to] if to >= 0 else self._before
+            field.cursor_position = len(field.value)

@@ -1,0 +1,85 @@
+"""Help: the panel in focus in plain words, then its keys, then all others."""
+
+from textual.binding import Binding
+
+from cttui.ui import actions
+from cttui.ui.dashboard import Dashboard
+from cttui.ui.dialogs import Read
+from cttui.ui.questions import Paragraphs
+
+ABOUT: dict[str, tuple[str, str]] = {
+    "flows": (
+        "Flows: the conntrack table",
+        "One line an entry. A first sign marks what is new (+), changed (*) or just ended (-). SOURCE and "
+        "DESTINATION are as the first packet had them; with NAT, the other side of the translation follows. "
+        "TIMEOUT runs down to the entry's end. unreplied: no answer was seen yet; assured: traffic in both "
+        "directions, so that a full table does not evict it.",
+    ),
+    "hooks": (
+        "Hooks: the path of a packet",
+        "What a packet meets, in its order, with what each step counted. conntrack stands where it works: after "
+        "raw, before mangle. A number in brackets with a minus is what one step counted and the next did not: "
+        "those packets died there, and no rule says so.",
+    ),
+    "packets": (
+        "Packets: a log as tcpdump writes it",
+        "Time, interface, direction, addresses, and in the last column what became of the packet. Scrolling up "
+        "stops following; F follows the newest again.",
+    ),
+    "groups": (
+        "Groups: what fills the table",
+        "Flows counted by what they have in common. Enter goes into a group, Esc comes back. A large share that "
+        "never got a reply is a scan, a flood, or a server that does not answer.",
+    ),
+    "statistics": (
+        "Statistics: what conntrack counted itself",
+        "drop: packets conntrack dropped because the table was full or a race was lost; no rule counts them. "
+        "early_drop: entries evicted to make room. insert_failed: a race lost at confirmation. invalid: packets "
+        "that fit no connection. They count since this namespace exists; the rate is that of now.",
+    ),
+    "detail": ("Detail: one flow, whole", "All attributes of the flow under the cursor, kept up to date."),
+}
+
+
+def paragraphs(board: Dashboard, keymap: dict[str, str]) -> Paragraphs:
+    """The help for the panel in focus."""
+    panel = board.panel or "flows"
+    title, about = ABOUT[panel]
+    out: Paragraphs = [(title, "heading"), about, "", ("Keys of this panel", "heading")]
+    widget = board.query_one(f"#{panel}")
+    out += [_line(keys, what) for keys, what in widget_keys(type(widget).__mro__)]
+    out += [_of(a, keymap) for a in actions.ACTIONS if panel in a.panels]
+    for group in actions.GROUPS:
+        chosen = [a for a in actions.ACTIONS if a.group == group and not a.panels]
+        if chosen:
+            out += ["", (group, "heading"), *(_of(a, keymap) for a in chosen)]
+    return out
+
+
+def _of(action: actions.Action, keymap: dict[str, str]) -> str:
+    keys = " ".join(actions.key_name(k) for k in actions.keys_of(action, keymap))
+    return _line(keys, action.help)
+
+
+def _line(keys: str, what: str) -> str:
+    return f"  {keys:<12} {what}"
+
+
+def widget_keys(classes: tuple[type, ...]) -> list[tuple[str, str]]:
+    """(keys, what they do) of the bindings that the widgets of this program declare themselves."""
+    out: dict[str, tuple[str, str]] = {}
+    for one in classes:
+        if not one.__module__.startswith("cttui."):
+            continue
+        for binding in one.__dict__.get("BINDINGS", ()):
+            if isinstance(binding, Binding) and binding.description:
+                keys = " ".join(actions.key_name(k.strip()) for k in binding.key.split(","))
+                out.setdefault(binding.action, (keys, binding.description))
+    return list(out.values())
+
+
+class HelpScreen(Read):
+    """F1."""
+
+    def __init__(self, board: Dashboard, keymap: dict[str, str]) -> None:
+        super().__init__("Help", paragraphs(board, keymap))

@@ -1,0 +1,230 @@
+"""Actions that only change what is looked at: filter, order, groups, columns, freezing, copying, help."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cttui.model import filters
+from cttui.model.messages import FaultError
+from cttui.model.safe import clean
+from cttui.ui import copies, questions
+from cttui.ui.dashboard import PANELS
+from cttui.ui.dialogs import Choose, ChooseMany, Entry, Read
+from cttui.ui.filter_bar import FilterBar
+from cttui.ui.session import Phase
+from cttui.ui.view import Step
+
+if TYPE_CHECKING:
+    from cttui.ui.program import Program
+
+RATES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Readings a second that + and − go through."""
+
+
+class Looking:
+    """Handlers by action id."""
+
+    def __init__(self, app: "Program") -> None:
+        self.app = app
+        self.dashboard = app.dashboard
+        self.session = app.session
+        self.view = app.view
+        self.memory = app.memory
+
+    def handlers(self) -> dict[str, Callable[[], None]]:
+        """Action id → what to call; ids without an entry in `actions` are messages of the widgets."""
+        return {
+            "poke": self.session.poke,
+            "freeze": self.freeze,
+            "faster": lambda: self.rate(1),
+            "slower": lambda: self.rate(-1),
+            "back": self.back,
+            "zoom": self.dashboard.zoom,
+            "next": self.app.action_focus_next,
+            "previous": self.app.action_focus_previous,
+            "filter": self.filter,
+            "filtered": self.filtered,
+            "fillers": self.fillers,
+            "rule-order": self.rule_order,
+            "sort": lambda: self.start(self.sort()),
+            "group": lambda: self.start(self.group()),
+            "columns": lambda: self.start(self.columns()),
+            "detail": self.detail,
+            "packet": self.detail,
+            "rule": self.detail,
+            "moved": self.moved,
+            "explain": self.explain,
+            "copy": lambda: self.start(self.copy()),
+            "remember": self.remember,
+            **{f"panel-{n}": (lambda p=panel: self.dashboard.go_to(p)) for n, panel in enumerate(PANELS, 1)},  # type: ignore[misc]
+        }
+
+    def start(self, work: object) -> None:
+        """Run a dialogue beside everything else."""
+        self.app.doing.start(work)
+
+    # ------------------------------------------------------------ time
+
+    def freeze(self) -> None:
+        """Hold the picture, or go on."""
+        self.session.freeze(self.session.state.phase is not Phase.FROZEN)
+
+    def rate(self, step: int) -> None:
+        """Readings more or less often."""
+        hz = self.session.state.hz
+        at = min(range(len(RATES)), key=lambda i: abs(RATES[i] - hz))
+        self.session.rate(RATES[min(max(at + step, 0), len(RATES) - 1)])
+
+    # ------------------------------------------------------------ what is shown
+
+    def back(self) -> None:
+        """One step back."""
+        board = self.dashboard
+        if board.zoomed:
+            board.zoom()
+        elif self.view.leave():
+            board.flows.clear()
+            self.session.poke()
+        elif board.burst is not None and board.burst.state != "running":
+            board.burst = None
+            board.say()
+
+    def filter(self) -> None:
+        """Type a filter."""
+        if not self.dashboard.shown("flows"):
+            self.dashboard.go_to("flows")
+        self.dashboard.query_one(FilterBar).open(self.view.filter, self.memory.filters)
+
+    def filtered(self) -> None:
+        """A filter was typed to its end."""
+        self.memory.add_filter(self.view.filter)
+        self.app.save_memory()
+
+    def fillers(self) -> None:
+        """Show or hide what only occupies slots."""
+        self.view.fillers = not self.view.fillers
+        self.dashboard.flows.clear()
+        self.session.poke()
+
+    def rule_order(self) -> None:
+        """Rules by path or by rate."""
+        self.view.rule_order = "hottest" if self.view.rule_order == "path" else "path"
+        self.dashboard.hooks.order = self.view.rule_order
+        self.dashboard.hooks.paint()
+        self.session.poke()
+
+    async def sort(self) -> None:
+        """Choose the order; the column in use again turns it round."""
+        entries = [Entry(key, label) for key, label in filters.SORT_KEYS.items()]
+        chosen = await self.app.push_screen_wait(
+            Choose("Sort flows by", entries, self.view.sort, "the same again turns the order round")
+        )
+        if chosen is not None:
+            table = self.dashboard.flows
+            table.order_by(chosen, not table.descending if chosen == table.sort else True)
+
+    async def group(self) -> None:
+        """Choose by what to group."""
+        entries = [Entry(key, label) for key, label in filters.GROUP_KEYS.items()]
+        chosen = await self.app.push_screen_wait(Choose("Group flows by", entries, self.view.group_by[0]))
+        if chosen is None:
+            return
+        self.view.group_by = [chosen]
+        if not self.dashboard.shown("groups"):
+            self.dashboard.go_to("groups")
+        else:
+            self.dashboard.groups.focus()
+        self.session.poke()
+
+    async def columns(self) -> None:
+        """Choose columns and their order."""
+        table = self.dashboard.flows
+        entries = [Entry(c.id, c.label or c.id, c.help) for c in table.available_columns()]
+        chosen = await self.app.push_screen_wait(
+            ChooseMany("Columns of the flows", entries, table.columns, [])
+        )
+        if chosen is not None:
+            table.columns = chosen
+            self.memory.columns = chosen
+            self.app.save_memory()
+
+    def remember(self) -> None:
+        """Keep the order for the next time."""
+        self.memory.sort, self.memory.descending = self.view.sort, self.view.descending
+        self.app.save_memory()
+        self.session.poke()
+
+    # ------------------------------------------------------------ one thing, whole
+
+    def detail(self) -> None:
+        """What is under the cursor, whole; into the group under it."""
+        board = self.dashboard
+        match board.panel:
+            case "groups" if (row := board.groups.selected) is not None:
+                self.view.trail.append(
+                    Step(", ".join(clean(word) for word in row.key), row.filter, list(self.view.group_by))
+                )
+                board.flows.clear()
+                if board.zoomed:
+                    board.zoom()
+                if board.shown("flows"):
+                    board.flows.focus()
+                self.session.poke()
+            case "packets" if (packet := board.packets.selected) is not None:
+                from cttui.ui.detail import PacketDetail
+
+                self.app.push_screen(PacketDetail(packet))
+            case "hooks" if (found := board.hooks.selected) is not None:
+                from cttui.ui.detail import rule_paragraphs
+
+                self.app.push_screen(Read("Rule", rule_paragraphs(*found)))
+            case "flows" if (flow := board.flows.selected) is not None:
+                from cttui.ui.detail import FlowDetail
+
+                self.app.push_screen(FlowDetail(flow, self.app.pasts, self.app.copy_text))
+
+    def moved(self) -> None:
+        """The cursor is on another flow."""
+        self.dashboard.show_detail()
+
+    def explain(self) -> None:
+        """What was lost, where, by which counter, what to do."""
+        answer = self.dashboard.answer
+        if answer is None:
+            return
+        result = self.dashboard.burst.result if self.dashboard.burst is not None else None
+        losses = answer.hooks.losses if answer.hooks is not None else []
+        self.app.push_screen(
+            Read(
+                "Explained",
+                questions.explanation(answer.table, answer.health, losses, self.dashboard.notices, result),
+            )
+        )
+
+    # ------------------------------------------------------------ copying
+
+    async def copy(self) -> None:
+        """Copy what is under the cursor in one of its forms."""
+        forms = copies.forms(self.dashboard)
+        entries = [
+            Entry(str(i), form.label, form.text.split("\n", 1)[0][:60]) for i, form in enumerate(forms)
+        ]
+        entries.append(Entry("svg", "screen as SVG file", "in the present folder"))
+        chosen = await self.app.push_screen_wait(Choose("Copy", entries))
+        if chosen is None:
+            return
+        if chosen == "svg":
+            self.save_picture()
+            return
+        self.app.copy_text(forms[int(chosen)].text, forms[int(chosen)].label)
+
+    def save_picture(self) -> None:
+        """The screen as an SVG file in the working folder."""
+        try:
+            path = self.app.save_screenshot(path=os.getcwd())
+        except OSError as e:
+            self.app.say_fault(
+                FaultError("picture", f"The picture could not be written: {e.strerror}.").fault
+            )
+            return
+        self.app.say(f"Written to {path}")

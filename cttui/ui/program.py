@@ -1,0 +1,260 @@
+"""The Textual application: wiring of session, dashboard and actions. What each does stands elsewhere."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from textual import events
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from cttui import __version__
+from cttui.client import memory as memories
+from cttui.client.options import Options
+from cttui.model.messages import Action as ProbeAction
+from cttui.model.messages import Answer, Ask, Fault, FaultError
+from cttui.model.safe import clean
+from cttui.ui import actions, chops, keymap, theme
+from cttui.ui.cells import Cells, ascii_only
+from cttui.ui.clipboard import copy
+from cttui.ui.dashboard import Dashboard
+from cttui.ui.doing import Doing
+from cttui.ui.looking import Looking
+from cttui.ui.session import Phase, Session, State
+from cttui.ui.view import View
+from cttui.ui.watch import Watch
+
+MOST_NOTICES = 30
+
+
+class Program(App[None]):
+    """See the module. `keys` is the person's keymap: action id → keys."""
+
+    TITLE = "cttui"
+    CSS_PATH = "dashboard.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+underscore"  # ours is an action like the others
+    BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings(actions.APP_IDS))
+
+    def __init__(self, options: Options, session: Session) -> None:
+        self._theme_defaults = theme.variable_defaults()
+        super().__init__()
+        chops.install()
+        Cells.ascii = ascii_only(os.environ)
+        self.options = options
+        self.session = session
+        self.memory = memories.load(memories.usual_path()) if options.remember else memories.Memory()
+        config = options.config
+        self.view = View(
+            sort=self.memory.sort or config["flows.sort"],
+            descending=self.memory.descending if self.memory.sort else config["flows.descending"],
+        )
+        self.keys, self._key_problems = keymap.check(config.keys)
+        self.pasts = Watch()
+        self.dashboard = Dashboard(self.view, session.state, self.act, self.key, self.pasts)
+        self._handlers: dict[str, Callable[[], None]] = {}
+        self._notices_seen: dict[str, int] = {}
+        self.doing = Doing(self)
+
+    # ------------------------------------------------------------ life
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Our colours, for themes that leave them out."""
+        return self._theme_defaults
+
+    def get_default_screen(self) -> Screen[None]:
+        """The dashboard is the first screen."""
+        return self.dashboard
+
+    def on_mount(self) -> None:
+        self._take_themes()
+        self.set_keymap({"rows.first": "home", **self.keys})
+        self._handlers = {
+            **Looking(self).handlers(),
+            **self.doing.handlers(),
+            # The first frame goes out before the first question.
+            "ready": self._board_ready,
+            "quit": lambda: self.exit(),
+            "help": self.help,
+            "palette": self.action_command_palette,
+            "theme": lambda: self.doing.start(self.choose_theme()),
+            "suspend": self.action_suspend_process,
+            "redraw": self.redraw,
+        }
+        self.session.compose = self._compose
+        self.session.heard = self._heard
+        self.session.changed = self._changed
+
+    def _board_ready(self) -> None:
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        table = self.dashboard.flows
+        table.columns = self.memory.columns or self.options.config["flows.columns"]
+        table.sort, table.descending = self.view.sort, self.view.descending
+        for problem in self._key_problems:
+            self.say(problem, "warning")
+        self.session.start()
+        self.set_interval(1.0, self._tick)
+        self.doing.begin()
+
+    def _take_themes(self) -> None:
+        themes, problems = theme.load_themes()
+        for one in themes:
+            self.register_theme(one)
+        known = {one.name for one in themes}
+        wanted = self.memory.theme or self.options.theme
+        if os.environ.get("NO_COLOR"):
+            wanted = theme.default_name()
+        if wanted in ("", "auto"):
+            wanted = theme.default_name()
+        if wanted not in known:
+            self.say(f"There is no theme {clean(wanted)}; known: {', '.join(sorted(known))}.", "warning")
+            wanted = theme.default_name() if theme.default_name() in known else next(iter(known))
+        self.theme = wanted
+        for notice in theme.notices(problems):
+            self.say(notice, "warning")
+
+    # ------------------------------------------------------------ actions
+
+    def action_act(self, id_: str) -> None:
+        """A key of the application."""
+        self.act(id_)
+
+    def act(self, id_: str) -> None:
+        """Carry out an action, or what a widget asked for, by id."""
+        handler = self._handlers.get(id_)
+        if handler is not None:
+            handler()
+
+    def key(self, id_: str) -> str:
+        """The key a person has for an action, as sentences show it."""
+        return actions.shown_key(actions.BY_ID[id_], self.keys)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette's commands: every action that means something here."""
+        sandbox = self.session.state.target.kind == "sandbox"
+        for action in actions.ACTIONS:
+            if (sandbox or not action.sandbox) and action.id != "palette":
+                keys = actions.shown_key(action, self.keys)
+                yield SystemCommand(f"{action.label}  ({keys})", action.help, lambda i=action.id: self.act(i))
+
+    def redraw(self) -> None:
+        """Paint everything again: another program wrote over the screen."""
+        self.screen.refresh(layout=True)
+
+    def help(self) -> None:
+        """Explain the panel in focus."""
+        from cttui.ui.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.dashboard, self.keys))
+
+    async def choose_theme(self) -> None:
+        """Choose the colours; each is shown as the cursor passes it by choosing."""
+        from cttui.ui.dialogs import Choose, Entry
+
+        ours = [t for t in self.available_themes.values() if not t.name.startswith("textual")]
+        names = {t.name for t in theme.load_themes()[0]}
+        entries = [Entry(t.name, t.name, "dark" if t.dark else "light") for t in ours if t.name in names]
+        chosen = await self.push_screen_wait(Choose("Colours", entries, self.theme))
+        if chosen is not None:
+            self.theme = chosen
+            self.memory.theme = chosen
+            self.save_memory()
+
+    # ------------------------------------------------------------ session
+
+    def _compose(self, seq: int) -> Ask:
+        ask = self.dashboard.question(seq)
+        for screen in self.screen_stack:
+            amend = getattr(screen, "amend", None)
+            if amend is not None:
+                ask = amend(ask)
+        return ask
+
+    def _heard(self, answer: Answer) -> None:
+        self.pasts.see(answer)
+        self.doing.heard(answer)
+        self._take_notices(answer)
+        taken = False
+        for screen in self.screen_stack:
+            heard = getattr(screen, "heard", None)
+            if heard is not None and screen is not self.dashboard and screen.is_mounted:
+                taken = bool(heard(answer)) or taken
+        self.dashboard.heard(answer, flows=not taken)
+
+    def _changed(self, state: State) -> None:
+        self.dashboard.changed(state)
+        if state.phase is Phase.LIVE:
+            self.doing.opened(state)
+
+    def _tick(self) -> None:
+        since = self.session.waiting_since
+        self.dashboard.tick(time.monotonic() - since if since is not None else None)
+
+    def _take_notices(self, answer: Answer) -> None:
+        target = self.session.state.target.label
+        seen = self._notices_seen.get(target, 0)
+        for notice in answer.notices:
+            if notice.seq > seen:
+                self._notices_seen[target] = notice.seq
+                self.dashboard.notices = [*self.dashboard.notices, notice][-MOST_NOTICES:]
+                level = (
+                    "error"
+                    if notice.level == "error"
+                    else "warning"
+                    if notice.level == "warning"
+                    else "information"
+                )
+                self.say(f"{clean(notice.sentence)} {clean(notice.remedy)}".rstrip(), level)
+
+    async def do(self, action: ProbeAction) -> int:
+        """Have the probe do something; its job's number. Raises FaultError."""
+        return (await self.session.do(action)).job
+
+    # ------------------------------------------------------------ saying
+
+    def say(self, sentence: str, level: str = "information") -> None:
+        """A notice of one line that goes by itself. Plain text: nothing in it is markup."""
+        self.notify(sentence, severity=level, markup=False, timeout=6)  # type: ignore[arg-type]
+
+    def say_fault(self, fault: Fault) -> None:
+        """What went wrong and what to do."""
+        self.say(f"{clean(fault.sentence)} {clean(fault.remedy)}".rstrip(), "error")
+
+    def copy_text(self, text: str, what: str) -> None:
+        """Copy, and say what is known of it."""
+
+        def work() -> None:
+            copied = copy(text, self._write, os.environ)
+            self.call_from_thread(self.say, f"{what}: {copied.sentence}")
+
+        self.run_worker(work, thread=True, group="clipboard")
+
+    def _write(self, sequence: str) -> None:
+        if self._driver is not None:
+            self.call_from_thread(self._driver.write, sequence)
+
+    def save_memory(self) -> None:
+        """Keep what is remembered; where it can't be written, nothing is said: it is a comfort only."""
+        if self.options.remember:
+            memories.save(self.memory, memories.usual_path())
+
+    # ------------------------------------------------------------ terminal
+
+    def on_app_focus(self, _event: events.AppFocus) -> None:
+        self.session.focus(True)
+
+    def on_app_blur(self, _event: events.AppBlur) -> None:
+        self.session.focus(False)
+
+    @property
+    def version(self) -> str:
+        """Of the program."""
+        return __version__
+
+    def fault_of(self, error: FaultError) -> None:
+        """Say an error that an action ran into."""
+        self.say_fault(error.fault)

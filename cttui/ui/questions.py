@@ -1,0 +1,260 @@
+"""What is asked before something is changed, and what happened afterwards, in words. Pure functions."""
+
+from collections.abc import Sequence
+
+from cttui.model import flow as f
+from cttui.model.flow import Flow
+from cttui.model.hooks import Loss
+from cttui.model.messages import FlowPage, Notice, Result
+from cttui.model.safe import clean
+from cttui.model.table import STATISTICS, Health, TableReading
+from cttui.model.tunables import TUNABLES, Tunable
+
+Paragraphs = list[str | tuple[str, str]]
+
+ENTRY_BYTES = 384
+"""Memory of one conntrack entry by slabinfo (struct nf_conn with its usual extensions)."""
+
+_AFFECTS: dict[str, str] = {
+    "nf_conntrack_max": "Every network namespace of this machine: containers and virtual routers too. Below the present count, new connections are dropped at once; existing ones live on.",
+    "nf_conntrack_tcp_loose": "Connections whose beginning conntrack has not seen: after a reboot or a flush, 0 makes their packets INVALID, and a rule that drops INVALID cuts them.",
+    "nf_conntrack_acct": "Flows that begin from now on are counted; those there already stay without counters. It costs two atomic additions a packet.",
+    "nf_conntrack_events": "Whether programs that listen (conntrackd, this one) hear of flows that begin from now on.",
+    "nf_conntrack_timestamp": "Flows that begin from now on remember when they did.",
+    "nf_conntrack_log_invalid": "The kernel log: under attack it can fill quickly.",
+    "nf_conntrack_tcp_be_liberal": "Which out-of-window TCP segments count as INVALID.",
+}
+_TIMEOUT_AFFECTS = "Entries refreshed by a packet from now on. Existing entries keep the timeout they have, so lowering it frees nothing now."
+
+
+def set_question(tunable: Tunable, new: str, keep_s: float) -> tuple[str, Paragraphs]:
+    """Title and paragraphs of the question before a host's setting is written."""
+    scope = (
+        "the whole machine, all namespaces" if tunable.scope == "machine" else "this network namespace only"
+    )
+    affects = _AFFECTS.get(tunable.name, _TIMEOUT_AFFECTS if "timeout" in tunable.name else tunable.why)
+    return f"Change {tunable.name}?", [
+        (f"{clean(tunable.value)}  →  {clean(new)}", "value"),
+        "",
+        f"Scope     {scope}",
+        f"Affects   {affects}",
+        f"Undone    by itself after {keep_s:.0f} s, or when this program ends in any way, unless you keep it (K).",
+    ]
+
+
+def set_plan(tunable: Tunable, new: str) -> str:
+    """One sentence on a value that can't be right, "" where it can be."""
+    text = new.strip()
+    if not text.lstrip("-").isdigit():
+        return "A whole number, please."
+    if text.startswith("-"):
+        return "Not below 0."
+    if int(text) > 0x7FFFFFFF:
+        return "At most 2147483647."
+    if text == tunable.value:
+        return "That is what it is now."
+    return ""
+
+
+def delete_question(flow: Flow, line: str, *, sandbox: bool) -> tuple[str, Paragraphs]:
+    """Before one flow is deleted."""
+    paragraphs: Paragraphs = [(clean(line), "value"), ""]
+    if is_nat(flow):
+        paragraphs.append(
+            (
+                "It is translated (NAT): without its entry the connection breaks, and the peer is not told.",
+                "level-warn",
+            )
+        )
+    elif not sandbox:
+        paragraphs.append(
+            "Without its entry, the connection's next packet makes a new one (with tcp_loose=1) or is INVALID."
+        )
+    paragraphs.append("Exactly this entry is deleted, by tuple, zone and id; it can't be undone.")
+    return "Delete this flow?", paragraphs
+
+
+def delete_set_question(
+    page: FlowPage, filter_text: str, *, most: int, sandbox: bool
+) -> tuple[str, Paragraphs]:
+    """Before the flows of a filter are deleted; `page` holds exactly those."""
+    n = len(page.rows)
+    nat = sum(1 for flow in page.rows if is_nat(flow))
+    what = f"that match `{clean(filter_text)}`" if filter_text else "in this table: no filter is set"
+    paragraphs: Paragraphs = [(f"{n:,} {'flow' if n == 1 else 'flows'} {what}", "value"), ""]
+    if nat:
+        paragraphs.append((f"{nat:,} of them are translated (NAT): those connections break.", "level-warn"))
+    if page.matched > n:
+        paragraphs.append((f"{page.matched:,} match; at most {most:,} go at a time.", "level-warn"))
+    paragraphs.append(
+        "Exactly these are deleted, each by tuple, zone and id. Flows that come to match meanwhile are left "
+        "alone, and so is the connection this program is watched through. It can't be undone."
+    )
+    if not sandbox:
+        paragraphs.append("They are flows of a host in use.")
+    return f"Delete {n:,} {'flow' if n == 1 else 'flows'}?", paragraphs
+
+
+def fill_question(free: int, table: TableReading) -> tuple[str, Paragraphs]:
+    """Before a sandbox's table is filled."""
+    limit = table.maximum or 0
+    entries = max(0, limit - free - (table.count or 0) + table.filler)
+    return f"Fill the table until {free:,} slots are free?", [
+        f"{entries:,} entries of this sandbox's own, about {entries * ENTRY_BYTES / 1e6:.0f} MB of kernel memory.",
+        "The limit counts entries of each namespace by itself, so no other namespace runs out of slots. Hash table "
+        "and garbage collector are shared: other namespaces' lookups get slower while it lasts, and the kernel "
+        "log says “table full” when it is.",
+        "The entries are gone when the sandbox is.",
+    ]
+
+
+def is_nat(flow: Flow) -> bool:
+    """Whether the entry translates."""
+    return bool(flow.status & (f.SRC_NAT | f.DST_NAT))
+
+
+def result_lines(result: Result, title: str = "") -> Paragraphs:
+    """What a burst did, as evidence: each number with the counter it comes from."""
+    out: Paragraphs = []
+    if title:
+        out += [(clean(title), "heading"), ""]
+    sent = f"sent      {result.sent:,} packets in {result.seconds:.2f} s"
+    if result.seconds > 0 and result.sent > 1:
+        sent += f"  ({result.sent / result.seconds:,.0f} a second)"
+    out.append((sent, "value"))
+    for name, n in sorted(result.send_errors.items()):
+        out.append((f"          {n:,} refused by the system: {clean(name)}", "error-text"))
+    for delta in result.counters:
+        if not delta.packets:
+            continue
+        where = f"{delta.table} {delta.chain}"
+        what = f"rule {delta.rule}: {clean(delta.text, 40)}" if delta.rule else "policy"
+        out.append(f"  +{delta.packets:<8,}{where:<20} {what}")
+    states = ", ".join(
+        f"{n:,} {clean(state)}" for state, n in sorted(result.new_by_state.items(), key=lambda kv: -kv[1])
+    )
+    out.append((f"flows     {result.new:,} new{': ' + states if states else ''}", "value"))
+    if result.reclaimed:
+        out.append(
+            f"          {result.reclaimed:,} of them gone again already: reclaimed by the garbage collector or ended"
+        )
+    if result.events_lost:
+        out.append((f"          at least: events were lost {result.events_lost} times", "level-warn"))
+    for name, n in result.stats.items():
+        if n and name in STATISTICS and name not in ("found", "insert"):
+            style = "error-text" if name in ("drop", "insert_failed") else "level-warn"
+            out.append((f"{name:<9} +{n:,}  {STATISTICS[name]}", style))
+    for loss in result.losses:
+        style = "error-text" if loss.is_loss else "muted"
+        verb = "lost" if loss.is_loss else "merged"
+        out.append(
+            (
+                f"{verb:<9} {loss.packets:,} between {clean(loss.after)} and {clean(loss.before)}: {clean(loss.cause)}",
+                style,
+            )
+        )
+    if result.kernel_log:
+        out += [f"kernel    {clean(line, 160)}" for line in result.kernel_log[:6]]
+    if (
+        not any(result.stats.get(n) for n in ("drop", "insert_failed", "early_drop", "invalid"))
+        and not result.losses
+    ):
+        out.append(("losses    none: no conntrack statistic moved", "right"))
+    return out
+
+
+def explanation(
+    table: TableReading,
+    health: Health,
+    losses: Sequence[Loss],
+    notices: Sequence[Notice],
+    last: Result | None,
+) -> Paragraphs:
+    """F4: what was lost, where, by which counter, what to do; then how far the screen can be trusted."""
+    out: Paragraphs = []
+    if table.active is False:
+        out += [
+            ("Conntrack is not active in this namespace.", "level-warn"),
+            f"  {table.active_why}" if table.active_why else "  No hook of conntrack is registered, so no packet makes an entry.",
+            "  A rule that needs it switches it on, e.g.  iptables -t raw -A PREROUTING -j CT", "",
+        ]  # fmt: skip
+    full = table.maximum and table.count is not None and table.count >= table.maximum
+    if full:
+        out += [
+            (f"The table is full: {table.count:,} of {table.maximum:,}.", "error-text"),
+            "  A packet that would begin a flow is dropped by conntrack itself, before any filter rule, unless an "
+            "entry that is not ASSURED can be evicted (early_drop). No rule counter shows it.",
+            "  Now: see what fills it (4), raise nf_conntrack_max (t), or exempt traffic with CT --notrack.", "",
+        ]  # fmt: skip
+    elif table.maximum and table.count is not None and table.count >= 0.95 * table.maximum:
+        out += [
+            (f"The table is {100 * table.count / table.maximum:.0f} % full.", "level-warn"),
+            "  Above 95 % the garbage collector ends entries that are not ASSURED long before their timeout.", "",
+        ]  # fmt: skip
+    for loss in losses:
+        if loss.packets:
+            verb = "were lost" if loss.is_loss else "were merged"
+            out.append(
+                (f"{loss.packets:,} packets {verb} between {clean(loss.after)} and {clean(loss.before)}.",
+                 "error-text" if loss.is_loss else "")
+            )  # fmt: skip
+            out.append(f"  {clean(loss.cause)}{f' ({clean(loss.source)})' if loss.source else ''}")
+    if losses:
+        out.append("")
+    moved = [(n, v) for n, v in table.stats.items() if v and n in STATISTICS and n not in ("found", "insert")]
+    if moved:
+        out.append(("Since this namespace exists", "heading"))
+        for name, value in moved:
+            rate = table.rates.get(name, 0.0)
+            now = f", {rate:,.1f}/s now" if rate else ""
+            out.append(f"  {name} {value:,}{now}: {STATISTICS[name]}")
+        out.append("")
+    if last is not None:
+        out += [("The last burst", "heading"), *result_lines(last), ""]
+    if notices:
+        out.append(("Notices", "heading"))
+        for notice in notices:
+            style = {"error": "error-text", "warning": "level-warn"}.get(notice.level, "")
+            out.append((f"  {clean(notice.sentence)} {clean(notice.remedy)}".rstrip(), style))
+        out.append("")
+    out += [("How far to trust this screen", "heading"), *trust_lines(table, health)]
+    return out
+
+
+def trust_lines(table: TableReading, health: Health) -> Paragraphs:
+    """Ages, losses and costs of the readings."""
+    out: Paragraphs = []
+    if health.counters_age_s is not None:
+        out.append(f"  Counters were read {health.counters_age_s:.1f} s ago.")
+    if health.dump_age_s is not None:
+        every = f", every {health.dump_interval_s:.0f} s" if health.dump_interval_s else ""
+        cost = f", {1000 * health.dump_cost_s:.0f} ms each" if health.dump_cost_s else ""
+        out.append(
+            f"  The whole table was read {health.dump_age_s:.0f} s ago{every}{cost}; rows on screen every time."
+        )
+    if health.events_attached:
+        out.append(f"  Events: {health.events:,} heard; new and ended flows are exact.")
+    else:
+        out.append(
+            "  Events are off: new and ended flows are lower bounds from comparing dumps (e attaches them)."
+        )
+    if health.events_lost:
+        out.append(
+            (
+                f"  The kernel dropped events {health.events_lost} times; each was followed by a new dump.",
+                "level-warn",
+            )
+        )
+    if health.ghosts:
+        out.append(f"  {health.ghosts:,} flows ended without an event and were found by a dump.")
+    if health.ring_drops:
+        out.append((f"  The packet ring had no room for {health.ring_drops:,} packets.", "level-warn"))
+    if table.count is not None and table.held and table.count != table.held:
+        out.append(f"  {table.count - table.held:+,} entries are unconfirmed, dying or not read yet.")
+    out.append(f"  The probe takes {health.cpu_percent:.1f} % of a core and {health.rss_bytes / 1e6:.0f} MB.")
+    return out
+
+
+def setting_help(name: str) -> str:
+    """What a setting does."""
+    return TUNABLES[name][1] if name in TUNABLES else ""
