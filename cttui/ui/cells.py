@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
+from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
@@ -292,7 +293,7 @@ class Cells(Widget):
         right: list[Run] = []
         for note in notes:
             right += [(f" {note} ", "heading-note"), (rule * 2, line)]
-        right = right[:-1] + [(rule, line)] if right else []
+        right = [*right[:-1], (rule, line)] if right else []
         taken = sum(width_of(text) for text, _ in left + right)
         return (*left, (rule * (width - taken), line), *right)
 
@@ -347,7 +348,7 @@ def named_style(variables: Mapping[str, str], name: str) -> Style:
     ) + Style.parse("" if text_style == "none" else text_style)
 
 
-def _rich(value: str | None):  # type: ignore[no-untyped-def]
+def _rich(value: str | None) -> RichColor | None:
     if not value or value == "none":
         return None
     try:

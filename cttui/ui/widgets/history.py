@@ -7,7 +7,7 @@ from cttui.model.table import Series, TableReading
 from cttui.ui.cells import Cells, Line, Run, fit, pad, width_of
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
-_ALARMS = {"drop", "early_drop", "insert_failed", "chaintoolong"}
+ALARMS = {"drop", "early_drop", "insert_failed", "chaintoolong"}
 """Statistics whose movement means that something is being lost."""
 SHORT = {
     "insert_failed": "ins.failed",
@@ -126,7 +126,7 @@ class Rates(Cells):
                 continue
             series = history.get(name)
             rate = self.reading.rates.get(name, math.nan)
-            loud = name in _ALARMS and rate > 0
+            loud = name in ALARMS and rate > 0
             label = SHORT.get(name, name)
             unit = "/s" if name in ("new", "ended", "drop") else ""
             parts.append([(label.upper() if loud else label, "level-full" if loud else "label"),
@@ -135,7 +135,7 @@ class Rates(Cells):
                 parts[-1].append(
                     (
                         " " + blocks(series.values, 8 if width >= 120 else 6)[0],
-                        "history-alarm" if name in _ALARMS else "history",
+                        "history-alarm" if name in ALARMS else "history",
                     )
                 )
         line: list[Run] = [(" ", "")]

@@ -1,44 +1,294 @@
 """The packet's path through netfilter: hooks, chains, rules, conntrack in its place, and what was lost where."""
 
+import re
+from collections import deque
 
 from textual.message import Message
 
-from cttui.model.hooks import Chain, HooksReading, Rule
+from cttui.model.hooks import Chain, HooksReading, Loss, Rule
+from cttui.model.safe import clean
+from cttui.ui.cells import Line, Run, clip, fit, width_of
 from cttui.ui.rows import Rows
+from cttui.ui.widgets.history import blocks, number
+from cttui.ui.widgets.hook_items import Item, hottest_items, path_items, summary
+
+COMPACT = 5
+"""A body of this many lines or less shows one line a direction."""
+HISTORY = 10
+"""Cells of a rule's history line, shown from `_WIDE` cells on."""
+_WIDE = 84
+_KEPT = 40
+_APPEND = re.compile(r"^-A \S+ ")
+
+
+def loss_words(loss: Loss) -> str:
+    """`−3 in conntrack: table full (drop +3)`; reassembly is no loss and has no minus."""
+    cause = clean(loss.cause) or "unknown"
+    source = clean(loss.source)
+    said = f"{cause} ({source})" if source and source not in cause else cause
+    if not loss.is_loss:
+        return f"{loss.packets:,} fewer: {said}"
+    where = (
+        "in conntrack: "
+        if (loss.after, loss.before) == ("raw", "conntrack") and "conntrack" not in cause
+        else ""
+    )
+    return f"−{loss.packets:,} {where}{said}"
 
 
 class HookPath(Rows):
-    """A list in path order; in a panel of four lines or less one line a direction."""
+    """A list in path order; in a panel of few lines one line a direction."""
 
     class Opened(Message):
         """Enter or a double click on a rule."""
 
-        def __init__(self, hooks: "HookPath", chain: Chain, rule: Rule) -> None:
+        def __init__(self, panel: "HookPath", chain: Chain, rule: Rule) -> None:
             super().__init__()
-            self.hooks, self.chain, self.rule = hooks, chain, rule
+            self.panel, self.chain, self.rule = panel, chain, rule
 
     class Moved(Message):
-        """The cursor is on another line: on a rule, or on none."""
+        """The cursor was put on another line by hand: on a rule, or on none."""
 
-        def __init__(self, hooks: "HookPath", chain: Chain | None, rule: Rule | None) -> None:
+        def __init__(self, panel: "HookPath", chain: Chain | None, rule: Rule | None) -> None:
             super().__init__()
-            self.hooks, self.chain, self.rule = hooks, chain, rule
+            self.panel, self.chain, self.rule = panel, chain, rule
 
     def __init__(
         self, *, heading: str = "Hooks", key: str = "2", id: str | None = None, classes: str | None = None
     ) -> None:
         super().__init__(heading=heading, key=key, id=id, classes=classes)
-        self.reading = HooksReading()
+        self.reading: HooksReading | None = None
         self.order = "path"
         """`path`, or `hottest`: rules by packets/s."""
+        self._items: list[Item] = []
+        self._rates: dict[tuple[str, str, str, str, int, str], deque[float]] = {}
+
+    # ------------------------------------------------------------ what the app asks and tells
 
     @property
     def selected(self) -> tuple[Chain, Rule] | None:
         """The rule under the cursor and its chain."""
+        if 0 <= self.cursor < len(self._items):
+            item = self._items[self.cursor]
+            if item.chain is not None and item.rule is not None:
+                return item.chain, item.rule
         return None
 
-    def show(self, reading: HooksReading) -> None:
-        """Take a reading in and repaint what it changed."""
+    def show(self, reading: HooksReading | None) -> None:
+        """Take a reading in and repaint what it changed; None: nothing has been read yet."""
         self.reading = reading
-        self.settle()
+        if reading is not None:
+            self._remember(reading)
+        self._list()
         self.paint()
+
+    def clear(self) -> None:
+        """Forget everything: another target."""
+        self.reading, self._items, self.top, self.cursor = None, [], 0, 0
+        self._rates.clear()
+        self.paint()
+
+    def order_by(self, order: str) -> None:
+        """`path` or `hottest`."""
+        self.order, self.top, self.cursor = order, 0, 0
+        self._list()
+        self.paint()
+
+    # ------------------------------------------------------------ rows
+
+    @property
+    def compact(self) -> bool:
+        """Whether the panel is so low that it shows one line a direction."""
+        return self.body_height <= COMPACT
+
+    def _list(self) -> None:
+        """The list anew, the cursor staying on its rule."""
+        under = self._place()
+        if self.reading is None:
+            self._items = []
+        else:
+            self._items = hottest_items(self.reading) if self.order == "hottest" else path_items(self.reading)
+        self.total = 0 if self.compact else len(self._items)
+        if under is not None and self._place() != under:
+            places = (i for i, item in enumerate(self._items) if _name(item) == under)
+            at = next(places, self.cursor)
+            self.top += at - self.cursor
+            self.cursor = at
+        self.settle()
+
+    def _place(self) -> tuple[str, ...] | None:
+        return _name(self._items[self.cursor]) if 0 <= self.cursor < len(self._items) else None
+
+    def _remember(self, reading: HooksReading) -> None:
+        rates = {}
+        for chain in reading.chains:
+            for rule in chain.rules:
+                if rule.pps is not None:
+                    key = (chain.backend, chain.family, chain.table, chain.chain, rule.number, rule.text)
+                    past = rates[key] = self._rates.get(key) or deque(maxlen=_KEPT)
+                    past.append(rule.pps)
+        self._rates = rates
+
+    def moved(self, by_hand: bool) -> None:
+        if by_hand:
+            chain, rule = self.selected or (None, None)
+            self.post_message(self.Moved(self, chain, rule))
+
+    def opened(self) -> None:
+        if (found := self.selected) is not None:
+            self.post_message(self.Opened(self, *found))
+
+    # ------------------------------------------------------------ layout
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        reading = self.reading
+        if reading is None:
+            return [((" Not read yet.", "muted"),)]
+        self.total = 0 if self.compact else len(self._items)
+        self.settle()
+        lost = sum(loss.packets for loss in reading.losses if loss.is_loss)
+        directions = summary(reading)
+        self.note(
+            f"{lost:,} lost" if lost else "",
+            "hottest first" if self.order == "hottest" else "",
+            f"{reading.rules_total:,} rules" if reading.rules_total else "",
+            directions[0][0] if self.compact and directions else "",
+        )
+        if self.compact:
+            lines = [self._direction(items, arrival, width) for _, items, arrival in directions]
+            return lines or [((" No rules and no stage counters.", "muted"),)]
+        lines = (
+            [((" " + clean(sentence), "level-warn"),) for sentence in reading.missing[:2]]
+            if not self.top
+            else []
+        )
+        inner = self.row_width(width)
+        rows = self._items[self.top : self.top + self.visible_rows]
+        body = [self._line(item, inner, self.top + i) for i, item in enumerate(rows)]
+        body = self.scrollbar(body, width)
+        return body[: height - len(lines)] + lines if lines else body
+
+    def _direction(self, items: list[Item], arrival: str, width: int) -> Line:
+        """`raw 10 ──▶ conntrack 7 (−3 table full) ──▶ mangle 7 ──▶ local process`"""
+        pieces: list[list[Run]] = []
+        for item in items:
+            count = "–" if item.packets is None else f"{item.packets:,}"
+            idle = not item.packets
+            style = "hook-idle" if idle else "hook-conntrack" if item.name == "conntrack" else "hook"
+            piece: list[Run] = [
+                (f"{clean(item.name)} ", style),
+                ("" if item.exact or idle else "≥", style),
+                (count, "hook-idle" if idle else "value"),
+            ]
+            if item.loss is not None and item.loss.is_loss:
+                piece.append((f" (−{item.loss.packets:,} {clean(item.loss.cause)})", "hook-loss"))
+            pieces.append(piece)
+        if arrival:
+            pieces.append([(arrival, "hook")])
+        for arrow in (" ──▶ ", " ▶ "):
+            line: list[Run] = [(" ", "")]
+            for i, piece in enumerate(pieces):
+                line += [(arrow, "heading-rule"), *piece] if i else piece
+            if sum(width_of(text) for text, _ in line) <= width:
+                break
+        return fit(line, width)
+
+    def _line(self, item: Item, width: int, at: int) -> Line:
+        runs = self._runs(item, width)
+        if at == self.cursor and self.has_focus:
+            return tuple((text, "cursor") for text, _ in fit(runs, width))
+        return fit(runs, width)
+
+    def _runs(self, item: Item, width: int) -> list[Run]:
+        history = HISTORY + 1 if width >= _WIDE else 0
+        counts = 9 + 1 + 7
+        words_width = max(10, width - counts - history - 1)
+        idle = not item.packets
+        if item.kind == "hook":
+            return [(f" {item.name}", "heading")]
+        if item.kind == "place":
+            return [(f" ● {item.name}", "hook")]
+        if item.kind == "loss" and item.loss is not None:
+            sign = "  ✗ " if item.loss.is_loss else "  │ "
+            return [(sign + loss_words(item.loss), "hook-loss" if item.loss.is_loss else "hook")]
+        if item.kind in ("conntrack", "confirm"):
+            return [(f"  ◆ {item.name}", "hook-conntrack")]
+        if item.kind == "more":
+            return [("  │   " + "  " * item.depth + item.name, "muted")]
+        if item.kind == "stage":
+            left: list[Run] = [
+                ("  ▼ ", "hook-idle" if idle else "hook"),
+                (_stage_name(item.name), "hook-idle" if idle else "hook"),
+            ]
+        elif item.kind == "chain" and item.chain is not None:
+            chain = item.chain
+            policy = f"  policy {clean(chain.policy)}" if chain.policy else ""
+            name = f"{clean(chain.table)} {clean(chain.chain)}"
+            left = [("  │ " + "  " * item.depth, "hook-idle"), (name, "hook" if chain.rules or item.packets else "hook-idle"),
+                    (f"  {_backend(chain)}", "muted"), (policy, "verdict-drop" if chain.policy == "DROP" else "muted")]  # fmt: skip
+            if chain.policy_packets is None:
+                return left
+        else:
+            left = self._rule(item)
+        packets = "" if item.packets is None else f"{item.packets:,}"
+        pps = "" if item.pps is None else number(item.pps)
+        runs = [
+            *fit(left, words_width),
+            (f" {packets:>9}", "hook-idle" if idle else "value"),
+            (f" {pps:>7}", "hook-idle" if not item.pps else "value"),
+        ]
+        if history and item.rule is not None and item.chain is not None:
+            chain, rule = item.chain, item.rule
+            past = self._rates.get(
+                (chain.backend, chain.family, chain.table, chain.chain, rule.number, rule.text)
+            )
+            if past and any(past):
+                runs.append((" " + blocks(list(past), HISTORY)[0], "history"))
+        return runs
+
+    def _rule(self, item: Item) -> list[Run]:
+        rule, idle = item.rule, not item.packets
+        assert rule is not None
+        text = _APPEND.sub("", clean(rule.text)) or "every packet"
+        drops = rule.verdict in ("DROP", "REJECT")
+        style = "hook-idle" if idle else "verdict-drop" if drops else "hook"
+        where = f"{item.name}  " if item.name else ""
+        mark = "◆" if rule.conntrack else " "
+        return [("  │ " + "  " * item.depth, "hook-idle"), (f"{rule.number:>3} ", "muted"), (mark + " ", "hook-conntrack" if not idle else "hook-idle"),
+                (where, "label"), (clip(text, 400), style)]  # fmt: skip
+
+    def as_markdown(self) -> str:
+        """The whole list, scrolled out of view or not, as a Markdown table."""
+        rows = ["| where | what | packets | packets/s |", "|---|---|---:|---:|"]
+        for item in self._items:
+            what = (
+                "".join(text for text, _ in self._runs(item, 10_000)[:4]).strip()
+                if item.kind != "rule"
+                else "".join(t for t, _ in self._rule(item)).strip()
+            )
+            cells = (item.kind, re.sub(r"\s+", " ", what).replace("|", "\\|"), item.packets, item.pps)
+            rows.append("| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |")
+        return "\n".join(rows)
+
+
+def _name(item: Item) -> tuple[str, ...]:
+    chain = item.chain
+    rule = f"{item.rule.number} {item.rule.text}" if item.rule else ""
+    return (
+        item.kind,
+        item.name,
+        chain.backend + chain.family + chain.table + chain.chain if chain else "",
+        rule,
+    )
+
+
+def _backend(chain: Chain) -> str:
+    return f"{chain.family} {chain.backend}" + (f" on {clean(chain.device)}" if chain.device else "")
+
+
+_ENTRANCES = {"in": "from the device", "local": "from a local process", "routed in": "routed to this machine",
+              "routed on": "routed onward", "routed out": "routed out"}  # fmt: skip
+
+
+def _stage_name(label: str) -> str:
+    return _ENTRANCES.get(label, f"after {label}")

@@ -1,0 +1,219 @@
+"""What a hook panel lists, in the order in which a packet meets it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from cttui.model.hooks import HOOKS, PRIORITIES, Chain, HooksReading, Loss, Rule, Stage
+
+CONNTRACK, CONFIRM = PRIORITIES["conntrack"], PRIORITIES["confirm"]
+PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("in", ("ingress", "prerouting", "input"), "local process"),
+    ("through", ("forward",), ""),
+    ("out", ("output", "postrouting"), "device"),
+)
+"""The three ways of a packet: its hooks, and where it arrives. Routed packets go in → through → out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of the list. `kind`: hook, stage, conntrack, confirm, chain, rule, policy, loss or place."""
+
+    kind: str
+    name: str
+    packets: int | None = None
+    pps: float | None = None
+    chain: Chain | None = None
+    rule: Rule | None = None
+    loss: Loss | None = None
+    depth: int = 0
+    exact: bool = True
+    """False: `packets` is the least it can be."""
+
+
+def at_least(chain: Chain) -> int | None:
+    """Packets that certainly entered a base chain: its largest counter; None without any.
+
+    A packet counts at most once in a rule and once in the policy, so none of them is more than what came in.
+    """
+    counters = [rule.packets for rule in chain.rules if rule.packets is not None]
+    if chain.policy_packets is not None:
+        counters.append(chain.policy_packets)
+    return max(counters) if counters else None
+
+
+def by_hook(reading: HooksReading) -> dict[str, list[tuple[int, Chain | list[Stage] | None]]]:
+    """hook → (priority, chain, the stages of all families at that point, or None for conntrack), in path order."""
+    out: dict[str, list[tuple[int, Chain | list[Stage] | None]]] = {hook: [] for hook in HOOKS}
+    for chain in reading.chains:
+        if chain.hook and not chain.ours:
+            out.setdefault(chain.hook, []).append((chain.priority, chain))
+    points: dict[tuple[str, int], list[Stage]] = {}
+    for stage in reading.stages:
+        points.setdefault((stage.hook, stage.priority), []).append(stage)
+    for (hook, priority), stages in points.items():
+        out.setdefault(hook, []).append((priority, stages))
+    for hook in ("prerouting", "output"):
+        out[hook].append((CONNTRACK, None))
+    for hook in ("input", "postrouting"):
+        out[hook].append((CONFIRM, None))
+    for entries in out.values():
+        entries.sort(
+            key=lambda entry: (entry[0], entry[1] is not None)
+        )  # stable: chains keep the reading's order
+    return out
+
+
+def path_items(reading: HooksReading) -> list[Item]:
+    """The whole path as a list."""
+    hooks = by_hook(reading)
+    jumped = _by_name(reading.chains)
+    items: list[Item] = []
+    seen: set[int] = set()
+    for _, names, arrival in PATHS:
+        for hook in names:
+            entries = hooks.get(hook, [])
+            if not any(isinstance(entry, Chain | list) for _, entry in entries) and hook in (
+                "ingress",
+                "forward",
+            ):
+                continue
+            items.append(Item("hook", hook.upper()))
+            items += _hook_items(hook, entries, reading, jumped, seen)
+        if arrival == "local process":
+            items.append(Item("place", arrival))
+    others = [
+        chain for chain in reading.chains if not chain.hook and not chain.ours and id(chain) not in seen
+    ]
+    if others:
+        items.append(Item("hook", "REACHED BY NO HOOK"))
+        for chain in others:
+            items += _chain_items(chain, jumped, seen, 0)
+    return items
+
+
+def hottest_items(reading: HooksReading) -> list[Item]:
+    """Rules that count, the most packets/s first."""
+    rules = [(chain, rule) for chain in reading.chains if not chain.ours for rule in chain.rules]
+    rules.sort(key=lambda pair: (-(pair[1].pps or 0.0), -(pair[1].packets or 0)))
+    return [
+        Item("rule", f"{chain.table} {chain.chain}", rule.packets, rule.pps, chain, rule)
+        for chain, rule in rules
+    ]
+
+
+def total(stages: Iterable[Stage]) -> tuple[int, float | None]:
+    """Packets and packets/s of one point, all families together."""
+    stages = list(stages)
+    rates = [stage.pps for stage in stages if stage.pps is not None]
+    return sum(stage.packets for stage in stages), sum(rates) if rates else None
+
+
+def _by_name(chains: Iterable[Chain]) -> dict[tuple[str, str, str, str], Chain]:
+    return {
+        (chain.backend, chain.family, chain.table, chain.chain): chain for chain in chains if not chain.hook
+    }
+
+
+def _hook_items(
+    hook: str,
+    entries: list[tuple[int, Chain | list[Stage] | None]],
+    reading: HooksReading,
+    jumped: dict[tuple[str, str, str, str], Chain],
+    seen: set[int],
+) -> Iterator[Item]:
+    losses = [loss for loss in reading.losses if loss.hook == hook and loss.packets]
+    last: tuple[int, str] | None = None
+    between = False
+    for priority, entry in entries:
+        if entry is None:
+            kind = "conntrack" if priority == CONNTRACK else "confirm"
+            yield Item(kind, "conntrack" if kind == "conntrack" else "conntrack confirms new entries")
+            between = True
+        elif isinstance(entry, Chain):
+            yield from _chain_items(entry, jumped, seen, 0)
+            between = True
+        else:
+            packets, pps = total(entry)
+            label = entry[0].label
+            here = [loss for loss in losses if loss.before == label]
+            for loss in here:
+                losses.remove(loss)
+                yield Item("loss", "", loss.packets, loss=loss)
+            # A stage that says what the one before said, with nothing between them, is left out.
+            if last is None or between or here or last[0] != packets:
+                yield Item("stage", label, packets, pps)
+            last, between = (packets, label), False
+    for loss in losses:
+        yield Item("loss", "", loss.packets, loss=loss)
+
+
+def _chain_items(
+    chain: Chain, jumped: dict[tuple[str, str, str, str], Chain], seen: set[int], depth: int
+) -> Iterator[Item]:
+    seen.add(id(chain))
+    yield Item("chain", chain.chain, chain.policy_packets, chain.policy_pps, chain, depth=depth)
+    for rule in chain.rules:
+        yield Item("rule", "", rule.packets, rule.pps, chain, rule, depth=depth)
+        target = jumped.get((chain.backend, chain.family, chain.table, rule.verdict))
+        if target is not None and id(target) not in seen and depth < 16:
+            yield from _chain_items(target, jumped, seen, depth + 1)
+    if chain.rules_total > len(chain.rules):
+        yield Item("more", f"{chain.rules_total - len(chain.rules):,} more rules", depth=depth)
+
+
+def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
+    """For a panel of few lines: (direction, stages or chains with what they counted, arrival), busiest first.
+
+    Where stage counters are on they are exact; otherwise the largest counter of a chain is a lower bound.
+    Prerouting and input are one line, output and postrouting another.
+    """
+    hooks = by_hook(reading)
+    out = []
+    for _, names, arrival in PATHS:
+        items: list[Item] = []
+        for hook in names:
+            items += _summary_of(hook, hooks.get(hook, []), reading)
+        busy = max((item.packets or 0 for item in items), default=0)
+        if items and (busy or names[0] == "ingress"):
+            titles = " → ".join(name.upper() for name in names if name != "ingress")
+            out.append((busy, titles, items, arrival))
+    out.sort(key=lambda entry: -entry[0])
+    return [(titles, items, arrival) for _, titles, items, arrival in out]
+
+
+def _summary_of(
+    hook: str, entries: list[tuple[int, Chain | list[Stage] | None]], reading: HooksReading
+) -> Iterator[Item]:
+    losses = [loss for loss in reading.losses if loss.hook == hook and loss.packets]
+    if any(isinstance(entry, list) for _, entry in entries):
+        last: int | None = None
+        tables = {priority: entry.table for priority, entry in entries if isinstance(entry, Chain)}
+        for priority, entry in entries:
+            if not isinstance(entry, list):
+                continue
+            packets, pps = total(entry)
+            label = entry[0].label
+            here = [loss for loss in losses if loss.before == label]
+            worth = (
+                label in ("raw", "conntrack")
+                or label in tables.values()
+                or priority == max(p for p, _ in entries)
+            )
+            if label in ("in", "defrag", "routed in", "routed on", "routed out", "local"):
+                worth = bool(here)
+            if worth or here or (last is not None and packets != last):
+                yield Item(
+                    "stage",
+                    hook.upper() if label == hook else label,
+                    packets,
+                    pps,
+                    loss=here[0] if here else None,
+                )
+                last = packets
+        return
+    for _, entry in entries:
+        if entry is None:
+            continue
+        if isinstance(entry, Chain):
+            name = entry.chain if entry.table == "filter" else entry.table
+            yield Item("chain", name, at_least(entry), chain=entry, exact=False)
