@@ -6,16 +6,17 @@ seconds of the probe's monotonic clock unless the name says ns.
 """
 
 import os
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no linear algebra here: spares threads and 30 MB
 
 import numpy as np
 from numpy.typing import NDArray
 
-Columns = dict[str, NDArray[np.generic]]
+Columns = dict[str, NDArray[Any]]
 
 NO_STATE = 255
-NO_WSCALE = 255
+NO_WSCALE = 255  # also "no TCP flags"
 NO_COUNTER = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 SCHEMA: dict[str, str] = {
@@ -48,6 +49,7 @@ KERNEL_COLUMNS = [
 ]
 DEFAULTS: dict[str, int] = {
     "state": NO_STATE, "wscale_orig": NO_WSCALE, "wscale_reply": NO_WSCALE,
+    "tcpflags_orig": NO_WSCALE, "tcpflags_reply": NO_WSCALE,
     "orig_packets": int(NO_COUNTER), "orig_bytes": int(NO_COUNTER),
     "reply_packets": int(NO_COUNTER), "reply_bytes": int(NO_COUNTER), "use": 1,
 }  # fmt: skip
@@ -67,6 +69,8 @@ class Interned:
         """Number of this helper name."""
         at = self._helper_index.get(name)
         if at is None:
+            if len(self.helpers) > 0xFFFF:
+                return 0  # more helpers than the column can number: no kernel has them
             at = self._helper_index[name] = len(self.helpers)
             self.helpers.append(name)
         return at
@@ -78,6 +82,20 @@ class Interned:
             at = self._blob_index[value] = len(self.blobs)
             self.blobs.append(value)
         return at
+
+    def frozen(self) -> "Interned":
+        """These values as they are now; what is added or forgotten later doesn't touch it."""
+        copy = Interned()
+        copy.helpers, copy.blobs = self.helpers, self.blobs  # only appended to, or replaced as a whole
+        return copy
+
+    def forget(self, used: NDArray[np.bool_]) -> NDArray[np.uint32]:
+        """Keep only the blobs marked in `used` (bool[len(blobs)]); old number → new number."""
+        used[0] = True
+        numbers = np.cumsum(used, dtype=np.uint32) - np.uint32(1)
+        self.blobs = [self.blobs[at] for at in np.flatnonzero(used).tolist()]
+        self._blob_index = {value: at for at, value in enumerate(self.blobs)}
+        return np.where(used, numbers, np.uint32(0))
 
 
 def empty(n: int) -> Columns:

@@ -1,0 +1,269 @@
+"""The writing side of the store: rows are found, taken, filled, overwritten, buried and reused.
+
+What is written when is the business of store.py.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cttui.flows.columns import DEFAULTS, KERNEL_COLUMNS, SCHEMA, Columns, Interned
+from cttui.flows.table import FlowTable, Rows
+
+Keys = NDArray[np.uint64]
+
+GRAVE_S = 2.0
+GRAVES = 4096
+"""How long an ended flow stays, and how many at most."""
+RATE_OVER_S = 0.2
+"""Readings closer together than this are too noisy for a rate."""
+COLLECT = 4096
+"""Unused interned values tolerated before they are collected."""
+ROOM = 1 << 19
+"""Rows there is room for from the start. Untouched pages cost nothing: twice the default limit fits without
+copying columns as the table grows."""
+
+REPLY = [f"reply_{end}{word}" for end in ("src", "dst") for word in range(4)] + ["reply_sport", "reply_dport"]
+TOLD = [
+    *REPLY, "status", "timeout_s", "state", "mark", "helper", "labels", "secctx", "master",
+    "wscale_orig", "wscale_reply", "tcpflags_orig", "tcpflags_reply",
+]  # fmt: skip
+"""What may change in a known flow and is told by events. Identity columns never change."""
+UNTOLD = ["use", "orig_packets", "orig_bytes", "reply_packets", "reply_bytes", "start_ns", "stop_ns"]
+"""What only a dump or a GET tells (and a DESTROY, of the end)."""
+CHANGING = [*TOLD, *UNTOLD]
+_OPTIONAL = frozenset(CHANGING) - {*REPLY, "status", "timeout_s", "mark", "use"}
+_BLOBS = ("labels", "secctx", "master")
+
+
+class RowTable(FlowTable):
+    """Rows by key. Times are monotonic seconds."""
+
+    def __init__(self, interned: Interned, capacity: int = ROOM) -> None:
+        columns: Columns = {name: np.zeros(capacity, kind) for name, kind in SCHEMA.items()}
+        super().__init__(columns, np.zeros(capacity, np.bool_), np.zeros(capacity, np.bool_), interned)
+        self._high = 0
+        self._virgin = 0  # rows from here on were never used: all zero
+        self._seen = np.zeros(capacity, np.uint32)  # epoch of the last sign of life
+        self._told = np.zeros(capacity, np.uint32)  # epoch of the last event or GET
+        self._base_bytes = np.zeros(capacity, np.uint64)  # what the next rate is measured from
+        self._base_s = np.zeros(capacity, np.float64)  # and when that was, 0: no counters read yet
+        self._ever: set[str] = set()  # optional columns some message carried: only these need resetting
+        self._row: dict[int, int] = {}
+        self._free: Rows = np.zeros(0, np.int64)  # a stack of _free_count rows
+        self._free_count = 0
+        self._graves: deque[tuple[float, Rows]] = deque()
+        self._grave_count = 0
+        self._order = 0
+        self._collect_above = COLLECT
+
+    def row_of(self, key: int) -> int | None:
+        """The row of the live flow with this key."""
+        return self._row.get(key)
+
+    def _place(self, keys: Keys) -> tuple[Rows, NDArray[np.bool_]]:
+        """The row of each key and whether it is a new one; rows of new flows have still to be written."""
+        listed = keys.tolist()
+        rows = np.fromiter(map(self._row.get, listed, repeat(-1)), np.int64, len(listed))
+        fresh = rows < 0
+        missing = int(np.count_nonzero(fresh))
+        if not missing:
+            return rows, fresh
+        taken = self._take(missing)
+        before = len(self._row)
+        wanted = listed if missing == len(listed) else keys[fresh].tolist()
+        self._row.update(zip(wanted, taken.tolist(), strict=True))
+        made = len(self._row) - before
+        if made != missing:  # one key twice in a dump slice: the later row has it, the other goes back
+            used = np.array([self._row[key] for key in wanted], np.int64)
+            self._give_back(np.setdiff1d(taken, used))
+            taken = used
+        rows[fresh] = taken
+        self._live[taken] = True
+        self._count += made
+        return rows, fresh
+
+    def _take(self, n: int) -> Rows:
+        """Rows for new flows: free ones if there are enough, otherwise unused ones behind the last."""
+        if n <= self._free_count:
+            self._free_count -= n
+            return self._free[self._free_count : self._free_count + n].copy()
+        start = self._high
+        if start + n > len(self._live):
+            self._resize(max(2 * len(self._live), start + n))
+        self._high = start + n
+        return np.arange(start, start + n)
+
+    def _give_back(self, rows: Rows) -> None:
+        count = self._free_count + len(rows)
+        if count > len(self._free):
+            free = np.zeros(2 * count, np.int64)
+            free[: self._free_count] = self._free[: self._free_count]
+            self._free = free
+        self._free[self._free_count : count] = rows
+        self._free_count = count
+
+    def _write(
+        self,
+        rows: Rows,
+        fresh: NDArray[np.bool_],
+        keys: Keys,
+        columns: Columns,
+        now: float,
+        *,
+        complete: bool,
+    ) -> None:
+        """Write messages of one layout. `complete`: what they don't carry, the flow doesn't have."""
+        self._ever |= columns.keys() & _OPTIONAL
+        made = int(np.count_nonzero(fresh))
+        if made == len(rows):
+            self._fill(rows, keys, columns, now)
+        elif not made:
+            self._overwrite(rows, columns, CHANGING, now, complete=complete)
+        else:
+            known = ~fresh
+            self._fill(rows[fresh], keys[fresh], pick(columns, fresh), now)
+            self._overwrite(rows[known], pick(columns, known), CHANGING, now, complete=complete)
+
+    def _fill(self, rows: Rows, keys: Keys, columns: Columns, now: float) -> None:
+        """Write all of new flows."""
+        n = len(rows)
+        if not n:
+            return
+        virgin = int(rows.min()) >= self._virgin
+        at: Rows | slice = rows
+        if virgin and (rows[1:] - rows[:-1] == 1).all():
+            at = slice(int(rows[0]), int(rows[0]) + n)
+        mine = self._columns
+        for name in KERNEL_COLUMNS:
+            if name in columns:
+                mine[name][at] = columns[name]
+            else:
+                value = DEFAULTS.get(name, 0)
+                if value or not virgin:
+                    mine[name][at] = value
+        mine["key"][at] = keys
+        mine["born_s"][at] = now
+        mine["read_s"][at] = now
+        mine["order"][at] = np.arange(self._order, self._order + n, dtype=np.uint64)
+        mine["rate_bps"][at] = np.nan
+        self._order += n
+        self._told[at] = 0
+        if not virgin:
+            mine["rate_over_s"][at] = 0
+            self._base_s[at] = 0
+        if "orig_bytes" in columns:
+            self._base_bytes[at] = _total_bytes(columns)
+            self._base_s[at] = now
+        self._virgin = max(self._virgin, self._high)
+
+    def _overwrite(
+        self, rows: Rows, columns: Columns, names: Sequence[str], now: float, *, complete: bool
+    ) -> None:
+        """Write what may change of known flows."""
+        if not len(rows):
+            return
+        mine = self._columns
+        if "orig_bytes" in columns:
+            self._rate(rows, columns, now)
+        for name in names:
+            if name in columns:
+                mine[name][rows] = columns[name]
+            elif complete and name in self._ever:
+                mine[name][rows] = DEFAULTS.get(name, 0)
+        if "mark" not in columns and names is CHANGING:
+            mine["mark"][rows] = 0  # an event leaves it out only where it is 0 (ctnetlink_dump_mark)
+        if "timeout_s" in columns:
+            mine["read_s"][rows] = now
+
+    def _rate(self, rows: Rows, columns: Columns, now: float) -> None:
+        """Bits per second since the last reading that lies far enough back."""
+        total = _total_bytes(columns)
+        before, base_s = self._base_bytes[rows], self._base_s[rows]
+        over = now - base_s
+        due = over >= RATE_OVER_S
+        if not due.any():
+            return
+        bits = 8.0 * (total - before).astype(np.float64)
+        # No reading before, or counters that were set back (CT_GET_CTRZERO): no rate.
+        bits[(base_s == 0) | (total < before)] = np.nan
+        at = rows[due]
+        self._columns["rate_bps"][at] = bits[due] / over[due]
+        self._columns["rate_over_s"][at] = np.where(base_s[due] == 0, 0, over[due])
+        self._base_bytes[at] = total[due]
+        self._base_s[at] = now
+
+    def _resize(self, capacity: int) -> None:
+        def resized(old: NDArray[Any]) -> NDArray[Any]:
+            new = np.zeros(capacity, old.dtype)
+            new[: self._high] = old[: self._high]
+            return new
+
+        for name, column in self._columns.items():
+            self._columns[name] = resized(column)
+        self._live, self._ended = resized(self._live), resized(self._ended)
+        self._seen, self._told = resized(self._seen), resized(self._told)
+        self._base_bytes, self._base_s = resized(self._base_bytes), resized(self._base_s)
+        self._virgin = min(self._virgin, self._high)
+        self._cached_columns = None
+
+    def _tidy(self) -> None:
+        """After a dump: let go of unused rows at the end, and of interned values no flow has."""
+        if self._free_count > self._high // 2:
+            used = np.flatnonzero(self.live | self.ended)
+            self._high = int(used[-1]) + 1 if len(used) else 0
+            free = self._free[: self._free_count]
+            self._free = free[free < self._high]
+            self._free_count = len(self._free)
+            if len(self._live) > max(ROOM, 4 * self._high):
+                self._resize(max(ROOM, 2 * self._high))
+        if len(self.interned.blobs) > self._collect_above:
+            marked = np.zeros(len(self.interned.blobs), np.bool_)
+            rows = self.rows(ended=True)
+            for name in _BLOBS:
+                marked[self._columns[name][rows]] = True
+            numbers = self.interned.forget(marked)
+            for name in _BLOBS:
+                self._columns[name][rows] = numbers[self._columns[name][rows]]
+            self._collect_above = 2 * len(self.interned.blobs) + COLLECT
+
+    def _bury(self, rows: Rows, now: float) -> None:
+        """Flows have ended: their rows stay for GRAVE_S, then are free."""
+        if not len(rows):
+            return
+        for key in self._columns["key"][rows].tolist():
+            self._row.pop(key, None)
+        self._live[rows] = False
+        self._ended[rows] = True
+        self._columns["timeout_s"][rows] = 0
+        self._count -= len(rows)
+        self._graves.append((now, rows))
+        self._grave_count += len(rows)
+
+    def expire(self, now: float) -> None:
+        """Free the rows of flows that ended a while ago, and the oldest of too many."""
+        graves = self._graves
+        before = self._grave_count
+        while graves and (graves[0][0] <= now - GRAVE_S or self._grave_count > GRAVES):
+            rows = graves.popleft()[1]
+            self._grave_count -= len(rows)
+            self._ended[rows] = False
+            self._give_back(rows)
+        if self._grave_count != before:
+            self.generation += 1
+
+
+def pick(columns: Columns, which: NDArray[Any]) -> Columns:
+    """Some rows of columns, by mask or by number."""
+    return {name: column[which] for name, column in columns.items()}
+
+
+def _total_bytes(columns: Columns) -> NDArray[np.uint64]:
+    total: NDArray[np.uint64] = columns["orig_bytes"].astype(np.uint64)
+    if "reply_bytes" in columns:
+        total += columns["reply_bytes"].astype(np.uint64)
+    return total
