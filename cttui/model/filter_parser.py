@@ -62,8 +62,9 @@ class Token:
 _TOKEN = re.compile(
     r"(?P<skip>\s+|\[(?:start|stop)=[^\]]*\]|\[(?:NEW|UPDATE|DESTROY)\])"  # what conntrack -E and -o timestamp add
     r"|(?P<and>&&?)|(?P<or>\|\|?)|(?P<op><=|>=|==|!=|<>|=|<|>)|(?P<not>!)|(?P<bracket>[(){}])"
-    r"|(?P<word>[^\s()<>=!&|{}]+)"
+    r"|(?P<word>(?:\"[^\"]*\"|[^\s()<>=!&|{}])+)"
 )
+_COMMA = re.compile(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")  # not inside quotes
 _OPPOSITE = {"!=", "<>"}
 _REPLY = {"src": "reply-src", "dst": "reply-dst", "sport": "reply-sport", "dport": "reply-dport"}
 
@@ -103,8 +104,8 @@ class _Parser:
     def __init__(self, stream: list[Token]) -> None:
         self._stream = stream
         self._at = 0
-        self._seen: set[str] = set()
-        """Tuple keys of the present unbroken run of words."""
+        self._seen: dict[str, str] = {}
+        """Keys and values of the present unbroken run of words."""
         self._reply = False
         """The run has reached the reply side of a pasted conntrack line."""
         self._line = False
@@ -151,7 +152,7 @@ class _Parser:
         return all_of(found) if found else None
 
     def _break_run(self) -> None:
-        self._seen = set()
+        self._seen = {}
         self._reply = self._line = False
 
     def _negation(self, depth: int) -> Node | None:
@@ -236,11 +237,11 @@ class _Parser:
     def _keyed(self, key: str, op: str, token: Token) -> Node | None:
         items = self._items(key, token)
         opposite = op in _OPPOSITE
-        if op == "=" and self._pasted(key):
+        if op == "=" and self._pasted(key, items[0][0] if len(items) == 1 else ""):
             return None
         if op == "=" and self._reply:
             key = _REPLY.get(key, key)
-        self._seen.add(key)
+        self._seen[key] = items[0][0] if len(items) == 1 and op == "=" else ""
         self._last_key = key
         try:
             texts = [text for text, _ in items]
@@ -249,11 +250,17 @@ class _Parser:
             raise FilterError(fault.message, items[fault.index][1], fault.suggestion) from fault
         return negated(node) if opposite else node
 
-    def _pasted(self, key: str) -> bool:
+    def _pasted(self, key: str, value: str) -> bool:
         """Follow a pasted `conntrack -L` line; True where the word changes from second to second or says
-        on the reply side what the original side already said."""
-        if key == "src" and {"src", "dst"} <= self._seen:
-            self._reply = True
+        on the reply side what the original side already said.
+
+        A second src= begins the reply side where it could otherwise match nothing: after a src= and a dst=
+        of one address each, being another address (or the same, of a host that talks to itself).
+        """
+        if key == "src" and not self._reply:
+            src, dst = self._seen.get("src", ""), self._seen.get("dst", "")
+            single = all(text and "/" not in text and is_address_like(text) for text in (src, dst, value))
+            self._reply = single and (self._line or value != src or src == dst)
         if self._line and key in ("packets", "bytes", "use", "age"):
             return True
         return self._reply and key in ("type", "code", "srckey", "dstkey")
@@ -272,9 +279,10 @@ class _Parser:
             if value.kind != "word":
                 raise FilterError(f"{token.text} needs a value", value.column, example(key))
             column = value.column
-            for part in value.text.split(","):
+            parts = _COMMA.split(value.text) if '"' in value.text else value.text.split(",")
+            for part in parts:
                 if part:
-                    items.append((part, column))
+                    items.append((part.replace('"', ""), column))
                 column += len(part) + 1
             more = bool(closing) or value.text.endswith(",")
         if closing:

@@ -1,5 +1,6 @@
 """The filter language: one for the screen, for `cttui flows` and for tales. docs/filters.md is its manual."""
 
+import re
 import socket
 
 from cttui.model import filter_words as words
@@ -150,6 +151,8 @@ def _known(key: str, flow: Flow, now_s: float) -> bool:
 
 # -------------------------------------------------------------------- AST → text
 
+_PLAIN = re.compile(r"[\w.:/+-]+")
+
 
 def unparse(node: Node | None) -> str:
     """Text of the language with this meaning: parsing it gives the same tree."""
@@ -193,7 +196,7 @@ def _leaf_text(node: Leaf) -> str:
         case Status(bits):
             return next(name for name, mask in FLAGS.items() if mask == bits)
         case Text(key, values):
-            return f"{key}={','.join(values)}"
+            return f"{key}={','.join(v if _PLAIN.fullmatch(v) else chr(34) + v + chr(34) for v in values)}"
         case Label(bits):
             return f"label={','.join(map(str, bits))}"
         case Known(key):
