@@ -57,7 +57,6 @@ ACTIONS: tuple[Action, ...] = (
     _A("detail", "enter", "detail", "Everything about the flow under the cursor, or into the group under it.", FLOWS, ("flows", "groups"), footer=45),
     _A("group", "g", "group", "Count flows by source, destination, port, state, …: what fills the table.", FLOWS, footer=40),
     _A("sort", "s", "sort", "Choose the column that orders the flows.", FLOWS),
-    _A("reverse", "r", "reverse", "Turn the order round.", FLOWS, ("flows",)),
     _A("columns", "c", "columns", "Choose which columns are shown.", FLOWS),
     _A("fillers", "f", "fillers", "Show or hide the entries that only occupy slots of the sandbox.", FLOWS, sandbox=True),
     _A("delete", "d", "delete", "Delete the flow under the cursor, after a question.", FLOWS, ("flows",), writes=True),

@@ -1,6 +1,6 @@
 """Actions that only change what is looked at: filter, order, groups, columns, freezing, copying, help."""
 
-import os
+from pathlib import Path
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -221,7 +221,7 @@ class Looking:
     def save_picture(self) -> None:
         """The screen as an SVG file in the working folder."""
         try:
-            path = self.app.save_screenshot(path=os.getcwd())
+            path = self.app.save_screenshot(path=str(Path.cwd()))
         except OSError as e:
             self.app.say_fault(
                 FaultError("picture", f"The picture could not be written: {e.strerror}.").fault

@@ -1,0 +1,73 @@
+"""Actions: declared once, reachable, documented, with keys that don't collide."""
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+from cttui.ui import actions, keymap
+from cttui.ui.dashboard import Dashboard
+from cttui.ui.program import Program
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_ids_and_keys_are_unique() -> None:
+    assert len(actions.BY_ID) == len(actions.ACTIONS)
+    keys = Counter(key for a in actions.ACTIONS for key in actions.keys_of(a, {}))
+    assert [key for key, n in keys.items() if n > 1] == []
+
+
+def test_every_action_is_bound_once() -> None:
+    bound = [b.id for cls in (Dashboard, Program) for b in cls.__dict__["BINDINGS"]]
+    assert sorted(bound) == sorted(actions.BY_ID)
+
+
+def test_every_action_says_what_it_does() -> None:
+    for action in actions.ACTIONS:
+        assert action.group in actions.GROUPS
+        assert action.help.endswith((".", "…")), action.id
+        assert len(action.label) <= 14, action.id
+
+
+def test_key_names() -> None:
+    assert [actions.key_name(k) for k in ("question_mark", "ctrl+p", "f4", "shift+tab", "b", "B", "space")] == [
+        "?", "Ctrl+P", "F4", "Shift+Tab", "b", "B", "space",
+    ]  # fmt: skip
+
+
+def test_footer_fits_and_follows_the_panel() -> None:
+    labels = [label for _, _, label in actions.footer("flows", True, {})]
+    assert labels[0] == "burst" and labels[-1] == "quit"
+    assert "detail" in labels
+    assert "detail" not in [label for _, _, label in actions.footer("hooks", True, {})]
+    assert "burst" not in [label for _, _, label in actions.footer("flows", False, {})]
+
+
+def test_keymap_is_checked() -> None:
+    usable, problems = keymap.check({"freeze": "p", "freze": "x", "quit": "", "help": "b"})
+    assert usable == {"freeze": "p"}
+    assert any("Did you mean freeze?" in p for p in problems)
+    assert any("b already belongs to fire" in p for p in problems)
+    assert len(problems) == 3
+
+
+def test_keys_that_change_places() -> None:
+    usable, problems = keymap.check({"fire": "B", "compose": "b"})
+    assert usable == {"fire": "B", "compose": "b"} and problems == []
+
+
+def _tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_keys", ROOT / "tools/make_keys.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_documentation_is_what_the_actions_say() -> None:
+    tool = _tool()
+    assert tool.main(["--check"]) == 0
+    page = (ROOT / "docs/keys.md").read_text("utf-8")
+    for action in actions.ACTIONS:
+        assert f"| {action.id} |" in page

@@ -1,0 +1,43 @@
+"""Write docs/keys.md from the actions and the widgets' own bindings; `--check` only says whether it is right."""
+
+import sys
+from pathlib import Path
+
+from cttui.ui import actions
+from cttui.ui.dialogs import ChooseMany
+from cttui.ui.filter_bar import FilterBar
+from cttui.ui.help import widget_keys
+from cttui.ui.rows import Rows
+from cttui.ui.tunables import Tunables
+from cttui.ui.widgets.flow_table import FlowTable
+from cttui.ui.widgets.groups import Groups
+from cttui.ui.widgets.packet_log import PacketLog
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "keys.md"
+WIDGETS = (
+    ("Moving in a panel or list", Rows), ("In the flow table", FlowTable), ("In the groups", Groups),
+    ("In the packet log", PacketLog), ("While typing a filter", FilterBar), ("In the settings", Tunables),
+    ("Choosing columns", ChooseMany),
+)  # fmt: skip
+
+
+def page() -> str:
+    """The page as it must be."""
+    return actions.markdown([(heading, widget_keys((widget,))) for heading, widget in WIDGETS])
+
+
+def main(argv: list[str]) -> int:
+    """0 if the page is right or was written."""
+    text = page()
+    if "--check" in argv:
+        if PAGE.exists() and PAGE.read_text("utf-8") == text:
+            return 0
+        print("docs/keys.md is not what the actions say: run tools/make_keys.py", file=sys.stderr)
+        return 1
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
