@@ -36,10 +36,9 @@ STEP = np.dtype([
     ("trace_id", "u4"), ("place", "u2"), ("jump", "u2"), ("kind", "u1"), ("has_ct", "u1"), ("ct_dir", "u1"),
     ("network", "u1"), ("transport", "u1"), ("nfproto", "u1"), ("verdict", "u4"), ("ct_id", "u4"),
     ("ct_status", "u4"), ("ct_state", "u4"), ("iif", "u4"), ("oif", "u4"), ("handle", "u8"), ("time_ns", "u8"),
-    ("head", "u1", (HEAD_NETWORK + HEAD_TRANSPORT,)),
 ])  # fmt: skip
-"""One message. `network` and `transport` are the lengths of the headers in `head`, 0 where it has none (the
-first message of every base chain has them); `place` and `jump` are indexes into Trace.places and Trace.jumps."""
+"""One message. `network` and `transport` are the lengths of the packet's headers that came with it, 0 for none
+(the first message of every base chain has them); `place` and `jump` are indexes into places and jumps."""
 
 _NUMBERS = {
     4: "kind",
@@ -73,6 +72,17 @@ class _Layout:
     has_ct: bool
 
 
+@dataclass(frozen=True, slots=True)
+class TraceBatch:
+    """Messages in the order of their arrival: STEP records, and (n, 60) bytes of headers beside them.
+
+    A row of `heads` has the network header from 0 and the transport header from HEAD_NETWORK.
+    """
+
+    steps: NDArray[np.void]
+    heads: NDArray[np.uint8]
+
+
 class Trace:
     """A listener on this namespace's trace messages, whoever's they are. `lost` counts ENOBUFS.
 
@@ -104,9 +114,9 @@ class Trace:
         """Leave the group."""
         self._netlink.close()
 
-    def step(self) -> NDArray[np.void] | None:
-        """STEP records of what is waiting, at most 2,048 messages; None when nothing is."""
-        batches = []
+    def step(self) -> TraceBatch | None:
+        """What is waiting, at most 2,048 messages; None when nothing is."""
+        batches: list[TraceBatch] = []
         for _ in range(BATCHES_A_STEP):
             try:
                 n = self._receiver.receive(self.fileno())
@@ -120,15 +130,21 @@ class Trace:
             batches.append(self._decode(n))
             if n < SLOTS:
                 break
-        return np.concatenate(batches) if batches else None
+        if len(batches) < 2:
+            return batches[0] if batches else None
+        return TraceBatch(
+            np.concatenate([batch.steps for batch in batches]),
+            np.concatenate([batch.heads for batch in batches]),
+        )
 
-    def _decode(self, n: int) -> NDArray[np.void]:
-        """The first `n` datagrams as STEP records in their order."""
+    def _decode(self, n: int) -> TraceBatch:
+        """The first `n` datagrams."""
         base = self._receiver.offsets[:n] >> 2
         lengths = self._words[base].astype(np.int64)
         good = (self._words[base + 1] & 0xFFFF) == _TRACE
         good &= (lengths <= self._receiver.lengths(n)) & (lengths >= 24)
         out = np.zeros(n, STEP)
+        heads = np.zeros((n, HEAD_NETWORK + HEAD_TRANSPORT), np.uint8)
         out["time_ns"] = time.time_ns()
         done = np.zeros(n, bool)
         rows = np.flatnonzero(good)
@@ -143,14 +159,19 @@ class Trace:
                     continue
                 fits = (self._words[base[same][:, None] + layout.fixed] == layout.words).all(axis=1)
                 mine, same = same[fits], same[~fits]
-                self._gather(layout, self._receiver.offsets[mine], out, mine)
+                self._gather(layout, self._receiver.offsets[mine], out, heads, mine)
                 done[mine] = True
         self.unreadable += n - int(np.count_nonzero(done))
         self.count += n
-        return out[done]
+        return TraceBatch(out, heads) if done.all() else TraceBatch(out[done], heads[done])
 
     def _gather(
-        self, layout: _Layout, offsets: NDArray[np.int64], out: NDArray[np.void], rows: NDArray[np.int64]
+        self,
+        layout: _Layout,
+        offsets: NDArray[np.int64],
+        out: NDArray[np.void],
+        heads: NDArray[np.uint8],
+        rows: NDArray[np.int64],
     ) -> None:
         """Fields of messages of one layout into their records."""
         words = self._words

@@ -53,7 +53,7 @@ class JourneyStep(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     table: str
     chain: str
     kind: str
-    """`rule`, `policy`, `return`, or `vanished`."""
+    """`rule`, `policy`, `return`, `stage` (conntrack or the end of the path, passed), or `vanished`."""
     verdict: str
     rule: str = ""
     hook: str = ""
@@ -85,3 +85,7 @@ class JourneysReading(msgspec.Struct, array_like=True, frozen=True, kw_only=True
     total: int = 0
     lost: int = 0
     capped: int = 0
+    first: int = 0
+    """Index of the first of `journeys` among all."""
+    ends: list[tuple[str, int]] = []
+    """End sentences of all traced packets and how many ended so, most first."""

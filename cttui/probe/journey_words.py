@@ -1,0 +1,218 @@
+"""What trace messages mean: the rule behind a handle, where a packet ended, and why it may have vanished."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cttui.kernel import trace as t
+from cttui.kernel.trace_table import MARKER, POINTS, START_PRIORITY, TABLE_PREFIX, BaseChain, Place
+from cttui.model.hooks import HOOKS, Chain
+from cttui.model.safe import clean
+
+DELIVERED = "delivered"
+CONNTRACK_PRIORITY = -200
+_BEFORE_CONNTRACK = -201
+_END_POINTS = {"input_end": DELIVERED, "postrouting_end": "sent"}
+_CT_STATES = ((1, "invalid"), (2, "established"), (4, "related"), (8, "new"), (64, "untracked"))
+"""NF_CT_STATE_BIT of enum ip_conntrack_info, as nft's `ct state` names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What else moved since the trace was armed: the reasons for packets that vanish."""
+
+    stats: Mapping[str, int] = field(default_factory=dict)
+    """Per-CPU statistics of conntrack (model.table.STATISTICS), differences."""
+    full: bool = False
+    """The table is or was at its limit."""
+    network: Mapping[str, int] = field(default_factory=dict)
+    """IP counters (HooksReading.network), differences."""
+    legacy: bool = False
+    """Rules of iptables-legacy are loaded: they send no trace messages."""
+
+
+class End(NamedTuple):
+    """Where a packet ended. `mark` is the cell of its last stage: passed, dropped or vanished."""
+
+    sentence: str
+    ok: bool
+    mark: str
+
+
+class LastStep(NamedTuple):
+    """The last message of a packet, and the last base chain (or point of ours) before or at it."""
+
+    base: Place
+    place: Place
+    kind: int
+    verdict: int
+    handle: int
+
+
+class RuleBook:
+    """Chains and rules at the time of the trace."""
+
+    def __init__(
+        self,
+        base: Mapping[Place, BaseChain],
+        numbers: Mapping[tuple[str, str, str, int], int],
+        chains: Iterable[Chain] = (),
+    ) -> None:
+        self.base = dict(base)
+        self._numbers = numbers
+        self._texts: dict[tuple[str, str, str, int], str] = {}
+        for chain in sorted(
+            chains, key=lambda c: c.backend == "iptables-nft"
+        ):  # its texts are the better ones
+            if chain.backend == "iptables-legacy":
+                continue
+            for rule in chain.rules:
+                self._texts[chain.family, chain.table, chain.chain, rule.number] = rule.text
+
+    def position(self, place: Place) -> BaseChain | None:
+        """Hook and priority of a base chain or of a point of ours, None for a chain that is jumped to."""
+        if is_ours(place):
+            if place[2] == MARKER:
+                return None
+            if place[2].startswith("start_"):
+                return BaseChain(place[2].removeprefix("start_"), START_PRIORITY)
+            hook, priority = POINTS.get(place[2], ("", 0))
+            return BaseChain(hook, priority) if hook else None
+        return self.base.get(place)
+
+    def rule(self, place: Place, handle: int) -> str:
+        """`rule 3: <text>`, without text where it could not be read, by handle where its number is unknown."""
+        number = self._numbers.get((*place, handle))
+        if number is None:
+            return f"rule handle {handle}"
+        text = self._texts.get((*place, number), "")
+        return f"rule {number}: {clean(text, 200)}" if text else f"rule {number}"
+
+    def following(self, place: Place) -> str:
+        """The next stage of the same hook, for "between … and …"; "" for none."""
+        here = self.position(place)
+        if here is None:
+            return ""
+        later = [
+            (chain.priority, chain_label(other))
+            for other, chain in self.base.items()
+            if chain.hook == here.hook and chain.priority > here.priority and not is_ours(other)
+            and (other[0] in ("inet", place[0]) or place[0] == "inet")
+        ]  # fmt: skip
+        if here.hook in ("prerouting", "output") and here.priority < CONNTRACK_PRIORITY:
+            later.append((CONNTRACK_PRIORITY, "conntrack"))
+        return min(later)[1] if later else ""
+
+
+def is_ours(place: Place) -> bool:
+    """Whether a place is of a trace table (of this or of another probe)."""
+    return place[0] == "inet" and place[1].startswith(TABLE_PREFIX)
+
+
+def chain_label(place: Place) -> str:
+    """`filter INPUT`; the family is named where it is not plain IPv4."""
+    family, table, chain = place
+    return clean(f"{table} {chain}" if family == "ip" else f"{family} {table} {chain}")
+
+
+def verdict_words(verdict: int, jump: str) -> str:
+    """A verdict as nft names it."""
+    words = {
+        t.DROP: "drop", t.ACCEPT: "accept", t.STOLEN: "stolen", t.CONTINUE: "continue", t.BREAK: "break",
+        t.JUMP: "jump", t.GOTO: "goto", t.RETURN_VERDICT: "return",
+    }.get(verdict)  # fmt: skip
+    if words is None:
+        return f"queue to {verdict >> 16}" if verdict & 0xFFFF == t.QUEUE else f"verdict {verdict:#x}"
+    return f"{words} {clean(jump)}" if jump else words
+
+
+def state_words(bits: int, direction: int) -> str:
+    """Conntrack state as `ct state` names it, and whether the packet is an answer."""
+    words = ",".join(name for bit, name in _CT_STATES if bits & bit)
+    return f"{words} (reply)" if words and direction else words
+
+
+def in_order(position: BaseChain) -> tuple[int, int]:
+    """Sort key along the packet's path."""
+    return HOOKS.index(position.hook) if position.hook in HOOKS else len(HOOKS), position.priority
+
+
+def end_of(last: LastStep, book: RuleBook, evidence: Evidence) -> End:
+    """Where a packet ended whose last message is `last`."""
+    if last.verdict == t.DROP and last.kind in (t.RULE, t.POLICY):
+        where = chain_label(last.place)
+        if last.kind == t.POLICY:
+            return End(f"dropped by the policy of {where}", False, "dropped")
+        return End(f"dropped by {where} {book.rule(last.place, last.handle)}", False, "dropped")
+    if last.kind == t.RULE and last.verdict == t.STOLEN:
+        return End(
+            f"taken over in {chain_label(last.place)} ({book.rule(last.place, last.handle)})", True, "passed"
+        )
+    if last.kind == t.RULE and last.verdict & 0xFFFF == t.QUEUE and last.verdict < t.RETURN_VERDICT:
+        return End(f"waiting in NFQUEUE {last.verdict >> 16}", False, "vanished")
+    if is_ours(last.place) and last.place[2] in _END_POINTS:
+        return End(_END_POINTS[last.place[2]], True, "passed")
+    return End(_vanished(last.base, book, evidence), False, "vanished")
+
+
+def is_final(last: LastStep) -> bool:
+    """Whether nothing can follow this message (a queued packet may come back)."""
+    if is_ours(last.place):
+        return last.place[2] in _END_POINTS
+    return last.verdict in (t.DROP, t.STOLEN) and last.kind in (t.RULE, t.POLICY)
+
+
+def in_conntrack(base: Place, book: RuleBook) -> bool:
+    """Whether a packet that was last seen at `base` vanished in conntrack."""
+    position = book.position(base)
+    return (
+        position is not None
+        and position.hook in ("prerouting", "output")
+        and position.priority == _BEFORE_CONNTRACK
+    )
+
+
+def _vanished(base: Place, book: RuleBook, evidence: Evidence) -> str:
+    """Where between two stages, and the likely cause."""
+    if in_conntrack(base, book):
+        return f"in conntrack: {_conntrack_cause(evidence)}"
+    position = book.position(base)
+    if position is None:
+        return f"lost behind {chain_label(base)}"
+    label = _place_label(base, position)
+    following = book.following(base)
+    if following:
+        hint = ": a rule of iptables-legacy, which can't be traced?" if evidence.legacy else ""
+        return f"lost between {label} and {following}{hint}"
+    if position.hook == "prerouting":
+        causes = {
+            "IPReversePathFilter": "rp_filter", "IpInAddrErrors": "no such address here",
+            "IpExtInNoRoutes": "no route", "InNoRoutes": "no route", "Ip6InNoRoutes": "no route",
+            "Ip6InAddrErrors": "no such address here",
+        }  # fmt: skip
+        found = [
+            f"{word} ({name} +{n})" for name, word in causes.items() if (n := evidence.network.get(name, 0))
+        ]
+        return f"in routing: {', '.join(found) or 'no counter says why'}"
+    return f"lost after {label}"
+
+
+def _place_label(place: Place, position: BaseChain) -> str:
+    """A place of ours by what it stands behind."""
+    if not is_ours(place):
+        return chain_label(place)
+    if position.priority == START_PRIORITY:
+        return f"the beginning of {position.hook}"
+    if position.priority == CONNTRACK_PRIORITY + 1:
+        return "conntrack"
+    return f"the end of {position.hook}"
+
+
+def _conntrack_cause(evidence: Evidence) -> str:
+    drop = evidence.stats.get("drop", 0)
+    if drop and evidence.full:
+        return "table full"
+    moved = [
+        f"{name} +{n}" for name in ("drop", "chaintoolong", "error") if (n := evidence.stats.get(name, 0))
+    ]
+    return ", ".join(moved) if moved else "no statistic says why"
