@@ -1,0 +1,371 @@
+"""Where packets went that one stage counted and the next did not. Pure arithmetic on counter differences.
+
+A cause is named only where a counter says so; what no counter explains is "unknown". Which counter moves where:
+nf_conntrack_core.c (drop, insert_failed), ip_input.c and ip6_input.c (InDelivers after LOCAL_IN, InNoRoutes,
+IPReversePathFilter before it), ip_fragment.c (Reasm*), udp.c, tcp_ipv4.c.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from cttui.model import path
+from cttui.model.hooks import PRIORITIES, Chain, Loss, Stage
+
+_DROPS = ("DROP", "REJECT")
+_MAY_DROP = (*_DROPS, "QUEUE", "NFQUEUE", "VMAP", "SYNPROXY", "TPROXY", "STEAL", "TARPIT")
+
+_ROUTING_IN = {
+    "ip": {
+        "TcpExtIPReversePathFilter": "reverse path filter: an answer would leave another way",
+        "IpExtInNoRoutes": "no route",
+        "IpInAddrErrors": "not for an address of this machine, and not forwarded",
+        "IpInHdrErrors": "bad header or TTL used up",
+        "IpInDiscards": "no memory",
+        "IpExtInTruncatedPkts": "shorter than its header says",
+    },
+    "ip6": {
+        "Ip6InNoRoutes": "no route",
+        "Ip6InAddrErrors": "not for an address of this machine, and not forwarded",
+        "Ip6InHdrErrors": "bad header or hop limit used up",
+        "Ip6InDiscards": "no memory",
+        "Ip6InTruncatedPkts": "shorter than its header says",
+        "Ip6InTooBigErrors": "too big for the way onward",
+    },
+}
+_ROUTING_OUT = {
+    "ip": {"IpOutDiscards": "discarded on the way out", "IpOutNoRoutes": "no route out", "IpFragFails": "too big, and not to be fragmented"},
+    "ip6": {"Ip6OutDiscards": "discarded on the way out", "Ip6OutNoRoutes": "no route out", "Ip6InTooBigErrors": "too big for the way onward"},
+}  # fmt: skip
+_SOCKET = {
+    "ip": {"UdpNoPorts": "no socket on that port", "UdpRcvbufErrors": "the socket's receive buffer was full",
+           "UdpInCsumErrors": "bad UDP checksum"},
+    "ip6": {"Udp6NoPorts": "no socket on that port", "Udp6RcvbufErrors": "the socket's receive buffer was full",
+            "Udp6InCsumErrors": "bad UDP checksum"},
+    "": {"TcpExtListenDrops": "a listener dropped the SYN", "TcpInErrs": "bad TCP segment",
+         "TcpExtTCPBacklogDrop": "the socket's backlog was full"},
+}  # fmt: skip
+_PREFIX = {"ip": "Ip", "ip6": "Ip6"}
+UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class _Gap:
+    """Between two neighbouring stages: how many packets are still to be explained."""
+
+    family: str
+    hook: str
+    after: str
+    before: str
+    low: int
+    high: int
+    left: int
+    suspects: list[str] = field(default_factory=list)
+    """What may have dropped here without a counter to say so."""
+
+
+@dataclass(slots=True)
+class _Source:
+    """A rule or policy that dropped `packets`, in one of several gaps."""
+
+    packets: int
+    cause: str
+    source: str
+    gaps: list[_Gap]
+
+
+def attribute(
+    stages: Iterable[Stage],
+    stats: dict[str, int],
+    chains: Iterable[Chain],
+    network: dict[str, int],
+    table_full: bool | None = None,
+) -> list[Loss]:
+    """The losses between stages, from differences of all counters over one and the same time.
+
+    `chains` as from kernel.rules.changes. `table_full` is whether the conntrack table was at its limit during
+    that time (an early_drop says so too). Losses are in path order; those with `is_loss` False were merged.
+    """
+    by_hook: dict[tuple[str, str], list[Stage]] = {}
+    for stage in stages:
+        by_hook.setdefault((stage.family, stage.hook), []).append(stage)
+    for of_hook in by_hook.values():
+        of_hook.sort(key=lambda s: s.priority)
+    gaps = [
+        _Gap(family, hook, a.label, b.label, a.priority, b.priority, a.packets - b.packets)
+        for (family, hook), of_hook in by_hook.items()
+        for a, b in itertools.pairwise(of_hook)
+        if a.packets > b.packets
+    ]
+    losses = _rules(gaps, list(chains))
+    losses += _defragmentation(gaps, network)
+    losses += _conntrack(gaps, stats, table_full)
+    losses += _routing(by_hook, network)
+    losses += _confirm(by_hook, stats, network)
+    losses += _sockets(by_hook, network)
+    losses += [
+        Loss(family=g.family, hook=g.hook, after=g.after, before=g.before, packets=g.left, cause=UNKNOWN,
+             source="perhaps " + "; ".join(g.suspects[:3]) if g.suspects else "")
+        for g in gaps if g.left > 0
+    ]  # fmt: skip
+    return sorted(losses, key=lambda loss: _order(loss, by_hook))
+
+
+def _order(loss: Loss, by_hook: dict[tuple[str, str], list[Stage]]) -> tuple[str, int, int]:
+    labels = [s.label for s in by_hook.get((loss.family, loss.hook), [])]
+    place = labels.index(loss.after) if loss.after in labels else len(labels)
+    hooks = path.HOOK_ORDER
+    return loss.family, hooks.index(loss.hook) if loss.hook in hooks else len(hooks), place
+
+
+def _loss(gap: _Gap, packets: int, cause: str, source: str, is_loss: bool = True) -> Loss:
+    gap.left -= packets
+    return Loss(
+        family=gap.family, hook=gap.hook, after=gap.after, before=gap.before, packets=packets, cause=cause,
+        source=source, is_loss=is_loss,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- rules
+
+
+def _rules(gaps: list[_Gap], chains: list[Chain]) -> list[Loss]:
+    """What rules and policies with a counter dropped; what has none is noted as a suspect."""
+    reached = path.reached_from(chains)
+    sources: list[_Source] = []
+    for chain in chains:
+        bases = reached[path.name(chain)]
+        where = [g for g in gaps if any(_within(base, g) for base in bases)]
+        if not where:
+            continue
+        title = f"{chain.table} {chain.chain}"
+        for rule in chain.rules:
+            if rule.verdict in _DROPS and rule.packets:
+                word = "rejected" if rule.verdict == "REJECT" else "dropped"
+                cause = f"{word} by {title} rule {rule.number}: {rule.text}"
+                sources.append(_Source(rule.packets, cause, f"{title} rule {rule.number} +{rule.packets}", where))  # fmt: skip
+            elif rule.verdict in _MAY_DROP and rule.packets != 0 and not (rule.verdict in _DROPS and rule.packets):  # fmt: skip
+                for gap in where:
+                    gap.suspects.append(f"{title} rule {rule.number}: {rule.text}")
+        if chain.hook and chain.policy == "DROP":
+            here = [g for g in where if _within(chain, g)]
+            if chain.policy_packets:
+                sources.append(_Source(chain.policy_packets, f"dropped by the policy of {title}", f"{title} policy +{chain.policy_packets}", here))  # fmt: skip
+            elif chain.policy_packets is None:
+                for gap in here:
+                    gap.suspects.append(f"policy DROP of {title}, which has no counter")
+    return _settle(sources)
+
+
+def _within(base: Chain, gap: _Gap) -> bool:
+    families = path.FAMILIES_OF[gap.family]
+    # Ours are made last, and among equals the last one made comes first (nf_hook_entries_grow).
+    return base.hook == gap.hook and base.family in families and gap.low <= base.priority < gap.high
+
+
+def _settle(sources: list[_Source]) -> list[Loss]:
+    """Give each source's packets to the gap where they are missing; where that is not certain, to none.
+
+    Certain: a source with one gap left, or one whose count is exactly what all its gaps miss together.
+    """
+    out: list[Loss] = []
+    waiting = sources
+    progress = True
+    while progress and waiting:
+        progress = False
+        still: list[_Source] = []
+        for source in waiting:
+            open_gaps = [g for g in source.gaps if g.left > 0]
+            if not open_gaps:
+                continue
+            if len(open_gaps) == 1 or sum(g.left for g in open_gaps) == source.packets:
+                for gap in open_gaps:
+                    out.append(_loss(gap, min(gap.left, source.packets), source.cause, source.source))
+                    progress = True
+            else:
+                still.append(source)
+        waiting = still
+    for source in waiting:
+        for gap in source.gaps:
+            if gap.left > 0:
+                gap.suspects.append(source.source)
+    return out
+
+
+# ------------------------------------------------------------------------------------- between the hooks
+
+
+def _defragmentation(gaps: list[_Gap], network: dict[str, int]) -> list[Loss]:
+    out = []
+    for family, prefix in _PREFIX.items():
+        taken = network.get(f"{prefix}ReasmReqds", 0)
+        whole = network.get(f"{prefix}ReasmOKs", 0)
+        failed = network.get(f"{prefix}ReasmFails", 0)
+        here = [g for g in gaps if g.family == family and g.left > 0 and g.low < PRIORITIES["defrag"] < g.high]  # fmt: skip
+        if not taken or len(here) != 1:
+            continue
+        gap = here[0]
+        packets = min(gap.left, taken - whole)
+        if packets <= 0:
+            continue
+        source = f"ReasmReqds +{taken}, ReasmOKs +{whole}" + (f", ReasmFails +{failed}" if failed else "")
+        if failed and whole:
+            gap.suspects.append(
+                source
+            )  # some merged, some given up: the counters do not say how many of each
+        elif failed:
+            out.append(_loss(gap, packets, "fragments whose datagram was given up", source))
+        elif whole:
+            out.append(_loss(gap, packets, "fragments reassembled into whole datagrams", source, is_loss=False))  # fmt: skip
+        else:
+            out.append(_loss(gap, packets, "fragments that wait for the rest of their datagram", source, is_loss=False))  # fmt: skip
+    return out
+
+
+def _conntrack(gaps: list[_Gap], stats: dict[str, int], table_full: bool | None) -> list[Loss]:
+    here = [g for g in gaps if g.left > 0 and g.low < PRIORITIES["conntrack"] < g.high]
+    missing = sum(g.left for g in here)
+    # A lost race at confirm counts as drop and insert_failed, a chain too long as insert_failed only.
+    races = max(stats.get("insert_failed", 0) - stats.get("chaintoolong", 0), 0)
+    dropped = max(stats.get("drop", 0) - races, 0)
+    if not missing or not dropped:
+        return []
+    if dropped < missing and len(here) > 1:
+        for gap in here:
+            gap.suspects.append(f"conntrack (drop +{dropped})")
+        return []
+    full = table_full or stats.get("early_drop", 0) > 0
+    if full:
+        cause = "lost in conntrack: table full"
+    elif table_full is False and stats.get("invalid", 0) >= missing:
+        cause = f"dropped by conntrack, which found them invalid (invalid +{stats['invalid']})"
+    else:
+        cause = "dropped by conntrack; whether its table was full is not known"
+    return [_loss(g, min(g.left, dropped), cause, f"drop +{min(g.left, dropped)}") for g in here]
+
+
+def _routing(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int]) -> list[Loss]:
+    """Between PREROUTING and INPUT or FORWARD, and between OUTPUT or FORWARD and POSTROUTING."""
+    out: list[Loss] = []
+    for family in _PREFIX:
+        ends = {hook: (s[0], s[-1]) for (f, hook), s in by_hook.items() if f == family and s}
+        if {"prerouting", "input", "forward"} <= ends.keys():
+            last = ends["prerouting"][1]
+            missing = last.packets - ends["input"][0].packets - ends["forward"][0].packets
+            causes = dict(_ROUTING_IN[family])
+            gap = _Gap(family, "prerouting", last.label, "routing", 0, 0, missing)
+            out += _named(gap, causes, network)
+        if {"output", "forward", "postrouting"} <= ends.keys():
+            last = ends["output"][1]
+            missing = last.packets + ends["forward"][1].packets - ends["postrouting"][0].packets
+            gap = _Gap(family, "output", last.label, "postrouting", 0, 0, missing)
+            out += _named(gap, _ROUTING_OUT[family], network)
+    return out
+
+
+def _named(gap: _Gap, causes: dict[str, str], network: dict[str, int]) -> list[Loss]:
+    """Attribute a gap to network counters: certain where one moved, or where all together are the gap."""
+    if gap.left <= 0:
+        return []
+    moved = {name: network[name] for name in causes if network.get(name, 0) > 0}
+    prefix = _PREFIX[gap.family]
+    held = network.get(f"{prefix}ReasmReqds", 0) - network.get(f"{prefix}ReasmOKs", 0)
+    out: list[Loss] = []
+    if len(moved) == 1 or sum(moved.values()) <= gap.left:
+        for name, packets in moved.items():
+            if gap.left > 0:
+                n = min(packets, gap.left)
+                out.append(_loss(gap, n, causes[name], f"{_short(name)} +{packets}"))
+    elif moved:
+        gap.suspects += [f"{_short(name)} +{packets}" for name, packets in moved.items()]
+    if gap.left > 0 and not moved and held >= gap.left and not network.get(f"{prefix}ReasmFails"):
+        # Without conntrack IPv4 fragments meet here, in ip_local_deliver, before the INPUT hook.
+        out.append(_loss(gap, gap.left, "fragments reassembled into whole datagrams", f"ReasmReqds {held:+} more than ReasmOKs", is_loss=False))  # fmt: skip
+    if gap.left > 0:
+        out.append(_loss(gap, gap.left, UNKNOWN, "perhaps " + "; ".join(gap.suspects) if gap.suspects else ""))  # fmt: skip
+    return out
+
+
+def _short(name: str) -> str:
+    """The counter's name as in the kernel's files, without the group that nstat puts before it."""
+    for group in ("TcpExt", "IpExt", "Ip6", "Ip"):
+        if name.startswith(group):
+            return name.removeprefix(group)
+    return name
+
+
+def _confirm(by_hook: dict[tuple[str, str], list[Stage]], stats: dict[str, int], network: dict[str, int]) -> list[Loss]:  # fmt: skip
+    """Lost races at confirmation, which comes after every stage: the packet has no entry and is dropped."""
+    failed = stats.get("insert_failed", 0)
+    if failed <= 0:
+        return []
+    cause = "lost a race in conntrack: another packet had confirmed the same connection"
+    if stats.get("chaintoolong", 0) >= failed:
+        cause = "refused by conntrack: the hash chain is too long"
+    out = []
+    for family, prefix in _PREFIX.items():
+        stages = by_hook.get((family, "input"))
+        if not stages or failed <= 0:
+            continue
+        # InDelivers counts behind INPUT, so that the difference is what confirm dropped.
+        arrived = network.get(f"{prefix}InDelivers", 0) + network.get(f"{prefix}InUnknownProtos", 0)
+        gap = _Gap(family, "input", stages[-1].label, "confirm", 0, 0, stages[-1].packets - arrived)
+        if gap.left > 0:
+            n = min(gap.left, failed)
+            out.append(_loss(gap, n, cause, f"insert_failed +{n}"))
+            failed -= n
+    leaving = [s[-1] for (_, hook), s in by_hook.items() if hook == "postrouting" and s and s[-1].packets > 0]
+    if failed > 0 and len(leaving) == 1:
+        stage = leaving[0]
+        gap = _Gap(stage.family, "postrouting", stage.label, "confirm", 0, 0, failed)
+        out.append(_loss(gap, min(failed, stage.packets), cause, f"insert_failed +{failed}"))
+    return out
+
+
+def _sockets(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int]) -> list[Loss]:
+    """What reached its protocol and no application."""
+    out = []
+    for family, causes in _SOCKET.items():
+        at = family
+        if not at:
+            # TCP counts both families together: say the one that had traffic, if only one had.
+            had = [f for f in _PREFIX if by_hook.get((f, "input")) and by_hook[f, "input"][-1].packets > 0]
+            at = had[0] if len(had) == 1 else "ip"
+        stages = by_hook.get((at, "input"))
+        for name, cause in causes.items():
+            packets = network.get(name, 0)
+            if stages and packets > 0:
+                gap = _Gap(at, "input", stages[-1].label, "socket", 0, 0, packets)
+                out.append(_loss(gap, packets, cause, f"{_short(name)} +{packets}"))
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What entered one family's path from outside, and what became of it: entered = arrived + lost + merged."""
+
+    entered: int
+    arrived: int
+    """Handed to a local protocol handler's door or out of POSTROUTING: past the last loss known."""
+    lost: int
+    merged: int
+
+
+def balance(stages: Iterable[Stage], losses: Iterable[Loss], family: str) -> Balance:
+    """The account of packets that came in from the network.
+
+    Losses of packets made here (OUTPUT) are left out, socket losses are counted.
+    """
+    ends: dict[str, list[Stage]] = {}
+    for stage in stages:
+        if stage.family == family:
+            ends.setdefault(stage.hook, []).append(stage)
+    for of_hook in ends.values():
+        of_hook.sort(key=lambda s: s.priority)
+    here = [loss for loss in losses if loss.family == family and loss.hook in ("prerouting", "input", "forward")]  # fmt: skip
+    behind = sum(loss.packets for loss in here if loss.before in ("confirm", "socket"))
+    entered = ends["prerouting"][0].packets if "prerouting" in ends else 0
+    arrived = sum(ends[hook][-1].packets for hook in ("input", "forward") if hook in ends) - behind
+    lost = sum(loss.packets for loss in here if loss.is_loss)
+    merged = sum(loss.packets for loss in here if not loss.is_loss)
+    return Balance(entered, arrived, lost, merged)
