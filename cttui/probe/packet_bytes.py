@@ -25,7 +25,8 @@ def _mix(x: U64) -> U64:
     x = x * np.uint64(0xBF58476D1CE4E5B9)
     x = x ^ (x >> np.uint64(27))
     x = x * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    out: U64 = x ^ (x >> np.uint64(31))
+    return out
 
 
 def stream(seed: int, offset: int) -> int:
@@ -82,7 +83,8 @@ def _word_sum(data: Packets, offset: int) -> U64:
     offsets count 256 (headers start at even offsets)."""
     even = data[:, offset % 2 :: 2].sum(axis=1, dtype=np.uint64)
     odd = data[:, 1 - offset % 2 :: 2].sum(axis=1, dtype=np.uint64)
-    return even * np.uint64(256) + odd
+    out: U64 = even * np.uint64(256) + odd
+    return out
 
 
 def _fold(x: U64) -> U64:

@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cttui.kernel import sysctl
 from cttui.kernel.links import Links, open_tun, open_wire
@@ -90,7 +91,7 @@ def open_sandbox() -> Sandbox:
         try:
             sysctl.write(name, value)
         except OSError as e:
-            if name.startswith("net/ipv6") and not os.path.isdir("/proc/sys/net/ipv6"):
+            if name.startswith("net/ipv6") and not Path("/proc/sys/net/ipv6").is_dir():
                 problems["ipv6"] = "This kernel runs without IPv6."
             else:
                 problems[name] = f"{name} could not be set to {value}: {os.strerror(e.errno or 0)}."
