@@ -7,7 +7,6 @@ and checked: where two keys had one hash, an exact sort of the whole keys takes 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -272,6 +271,8 @@ class _Totals:
     def __init__(self, view: View, parted: Partition) -> None:
         self._view = view
         self._parted = parted
+        self._flags: dict[str, NDArray[np.uint32]] = {}
+        self._values: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
 
     def _sum(self, values: NDArray[Any]) -> NDArray[Any]:
         """Of `values`, a number each position, per group."""
@@ -310,20 +311,25 @@ class _Totals:
         sums["rate_bps"] = sums.pop("rate")
         return sums
 
-    @cache  # noqa: B019 - lives as long as one question
     def _flagged(self, name: str) -> NDArray[np.uint32]:
-        status = self._view["status"]
-        if name == "assured":
-            return (status & np.uint32(ASSURED)) // np.uint32(ASSURED)
-        return np.uint32(1) - (status & np.uint32(SEEN_REPLY)) // np.uint32(SEEN_REPLY)
+        """1 where the flow is `assured` or `unreplied`, else 0."""
+        if name not in self._flags:
+            status = self._view["status"]
+            bit = np.uint32(ASSURED if name == "assured" else SEEN_REPLY)
+            set_ = (status & bit) // bit
+            self._flags[name] = set_ if name == "assured" else np.uint32(1) - set_
+        return self._flags[name]
 
-    @cache  # noqa: B019 - lives as long as one question
     def _known(self, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        if name == "rate":
-            rate = self._view["rate_bps"].astype(np.float64)
-            return rate, ~np.isnan(rate)
-        counter = self._view[name]
-        return counter, counter != NO_COUNTER
+        """Values of `bytes`, `packets` or `rate`, and where there are any."""
+        if name not in self._values:
+            if name == "rate":
+                rate = self._view["rate_bps"].astype(np.float64)
+                self._values[name] = rate, ~np.isnan(rate)
+            else:
+                counter = self._view[name]
+                self._values[name] = counter, counter != NO_COUNTER
+        return self._values[name]
 
 
 # -------------------------------------------------------------------- pages

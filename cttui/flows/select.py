@@ -96,7 +96,7 @@ def _one_of(array: NDArray[Any], values: tuple[int, ...]) -> Mask:
 
 def live_timeout(timeout_s: NDArray[Any], read_s: NDArray[Any], now: float) -> NDArray[np.int64]:
     """Seconds left: what was read, counted down by the whole seconds since, never below 0."""
-    since = np.trunc(now - read_s).astype(np.int64)
+    since = (now - read_s).astype(np.int64)  # cuts towards 0, as int() does
     left: NDArray[np.int64] = np.maximum(timeout_s.astype(np.int64) - since, 0)
     return left
 
@@ -108,7 +108,7 @@ def _age(view: View) -> NDArray[Any]:
     if start.any():
         told = (int(view.wall_s * 1e9) - start.astype(np.int64)) / 1e9
         seen = np.where(start != 0, told, seen)
-    return np.maximum(np.trunc(seen), 0).astype(np.int64)
+    return np.maximum(seen.astype(np.int64), 0)
 
 
 def _both(what: str) -> Callable[[View], NDArray[Any]]:
