@@ -34,7 +34,7 @@ MOVE_COST = 8
 """Bytes of a cursor movement, CSI row;column H."""
 
 _ASCII = str.maketrans({
-    "─": "-", "━": "=", "│": "|", "┃": "|", "┌": "+", "└": "+", "├": "+", "┤": "+", "╷": "|", "╵": "|",
+    "─": "-", "━": "=", "│": "|", "┃": "#", "┌": "+", "└": "+", "├": "+", "┤": "+", "╷": "|", "╵": "|",
     "▶": ">", "◀": "<", "→": ">", "←": "<", "↑": "^", "↓": "v", "▲": "^", "▼": "v", "▸": ">", "▾": "v",
     "…": "~", "·": ".", "−": "-", "–": "-", "—": "-", "≥": ">", "≤": "<", "×": "x", "∞": "-", "≈": "~",
     "▁": "_", "▂": ".", "▃": ":", "▄": "-", "▅": "=", "▆": "+", "▇": "*", "█": "#",
@@ -349,9 +349,10 @@ def named_style(variables: Mapping[str, str], name: str) -> Style:
 
 
 def _rich(value: str | None) -> RichColor | None:
-    if not value or value == "none":
+    if not value:
         return None
     try:
-        return Color.parse(value).rich_color
+        colour = Color.parse(value)
     except ColorParseError:
         return None  # "auto 87%" and the like: the widget's own colour
+    return colour.rich_color if colour.a else None

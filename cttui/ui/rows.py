@@ -144,6 +144,11 @@ class Rows(Cells, can_focus=True):
         else:
             self.go(row)
 
+    def on_resize(self, event: events.Resize) -> None:
+        self.settle()
+        self.reveal()
+        super().on_resize(event)
+
     def row_at(self, y: int) -> int | None:
         """The row on line `y` of the widget, None outside the rows."""
         row = self.top + y - bool(self.heading) - self.header_lines

@@ -178,7 +178,8 @@ def variable_defaults() -> dict[str, str]:
 
     A style sheet may name `$x-background` and `$x-style` of any of our colours.
     """
-    out = {}
+    # Textual's style sheet wants these two of a theme with `ansi = true` (textual/screen.py).
+    out = {"ansi-background": "ansi_default", "ansi-foreground": "ansi_default"}
     for name in COLOURS:
         out[name] = _FALLBACK[name]
         out[f"{name}-background"] = _FALLBACK.get(f"{name}-background", "transparent")

@@ -1,5 +1,6 @@
 """The columns a flow table can show: what each says of a flow, how wide, sorted by which key."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,6 +62,8 @@ def _rate(flow: Flow) -> str:
 
 
 def _age(flow: Flow) -> str:
+    if flow.start_ns is not None:
+        return words.duration(max(0.0, time.time() - flow.start_ns / 1e9))
     # Without nf_conntrack_timestamp all we know is since when we have seen it.
     return "≥" + words.duration(flow.born_s)
 
@@ -84,17 +87,20 @@ def _reply_dst(flow: Flow) -> str:
 def _portless(flow: Flow) -> str:
     """What tells flows of one pair of hosts apart where there are no ports."""
     if flow.proto in (f.IPPROTO_ICMP, f.IPPROTO_ICMPV6):
-        return f" type {flow.orig_dport >> 8} id {flow.orig_sport}"
+        kind = flow.orig_dport >> 8
+        return (
+            f" echo {flow.orig_sport}" if kind in (0, 8, 128, 129) else f" type {kind} id {flow.orig_sport}"
+        )
     return f" key {flow.orig_dport:#x}" if flow.proto == f.IPPROTO_GRE else ""
 
 
 _PORTS = "address and port; for ICMP type and echo id, for GRE the key"
 COLUMNS: tuple[Column, ...] = (
-    Column("proto", "PROTO", lambda w: f.PROTOCOLS.get(w.proto, str(w.proto)), "proto", 3, 5, 7, help="protocol, by number where conntrack has no name for it"),
-    Column("state", "STATE", lambda w: f.state_name(w.proto, w.state), "state", 8, 11, 17, style=state_style, help="TCP or SCTP state"),
+    Column("proto", "PROTO", lambda w: f.PROTOCOLS.get(w.proto, str(w.proto)), "proto", 5, 5, 7, help="protocol, by number where conntrack has no name for it"),
+    Column("state", "STATE", lambda w: f.state_name(w.proto, w.state), "state", 11, 11, 17, style=state_style, help="TCP or SCTP state"),
     Column("src", "SOURCE", _orig_src, "src", 15, 18, 47, middle=True, help=f"who began it: {_PORTS}"),
     Column("dst", "DESTINATION", _orig_dst, "dst", 15, 16, 47, middle=True, help=f"whom it addressed: {_PORTS}"),
-    Column("timeout", "TIMEOUT", lambda w: words.duration(w.timeout_s), "timeout", 5, 7, 8, right=True, help="until the entry ends unless a packet renews it"),
+    Column("timeout", "TIMEOUT", lambda w: words.duration(w.timeout_s), "timeout", 7, 7, 8, right=True, help="until the entry ends unless a packet renews it"),
     Column("flags", "FLAGS", lambda w: words.flags_words(w), "flags", 9, 9, 24, help="unreplied, assured, NAT, offload, …"),
     Column("reply_src", "ANSWERED BY", _reply_src, "rsrc", 15, 18, 47, middle=True, help="who answers; differs from DESTINATION under DNAT"),
     Column("reply_dst", "ANSWERED TO", _reply_dst, "rdst", 15, 18, 47, middle=True, help="where answers go; differs from SOURCE under SNAT"),
@@ -102,7 +108,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("packets", "PACKETS", lambda w: _sum(w.orig_packets, w.reply_packets), "packets", 5, 7, 8, right=True, help="both directions; – where accounting was off when the flow began"),
     Column("bytes", "BYTES", lambda w: _sum(w.orig_bytes, w.reply_bytes), "bytes", 5, 6, 8, right=True, help="both directions; – where accounting was off when the flow began"),
     Column("rate", "RATE", _rate, "rate", 6, 8, 9, right=True, help="bits per second between the last two readings"),
-    Column("age", "AGE", _age, "age", 5, 6, 8, right=True, help="since cttui first saw it"),
+    Column("age", "AGE", _age, "age", 5, 6, 8, right=True, help="since it began; ≥: since cttui first saw it (nf_conntrack_timestamp is off)"),
     Column("mark", "MARK", lambda w: f"{w.mark:#x}" if w.mark else "", "mark", 4, 5, 10, help="connection mark"),
     Column("zone", "ZONE", lambda w: str(w.zone) if w.zone else "", "zone", 4, 4, 5, right=True, help="conntrack zone"),
     Column("helper", "HELPER", lambda w: clean(w.helper), "helper", 4, 6, 16, help="conntrack helper, e.g. ftp"),
@@ -129,8 +135,8 @@ def sensible(width: int) -> list[str]:
 def shares(columns: list[Column], grown: dict[str, int], room: int) -> list[int]:
     """Widths of the columns in `room` cells, a space between any two.
 
-    Each gets what its content needs (`grown`), if they all fit. Otherwise the widest give way, never below
-    `least`. Columns at the end that have no room at all get 0.
+    Each gets what its content needs (`grown`), if they all fit. Otherwise the widest give way, addresses
+    last, none below `least`. Columns at the end that have no room at all get 0.
     """
     widths = [max(grown.get(c.id, 0), c.usual, len(c.label)) for c in columns]
     least = [min(max(c.least, 1), width) for c, width in zip(columns, widths, strict=True)]
@@ -140,8 +146,7 @@ def shares(columns: list[Column], grown: dict[str, int], room: int) -> list[int]
     over = sum(widths[:kept]) + kept - 1 - room
     while over > 0:
         spare = [width - low for width, low in zip(widths[:kept], least[:kept], strict=True)]
-        # Labels that are wider than their column needs go first, then the column with most to give.
-        at = max(range(kept), key=lambda i: (spare[i] > 0, widths[i] if spare[i] else 0))
+        at = max(range(kept), key=lambda i: (spare[i] > 0, not columns[i].middle, widths[i]))
         if not spare[at]:
             break
         widths[at] -= 1

@@ -126,9 +126,9 @@ class Groups(Rows):
             for i in range(len(page.by))
         ]
         names = [max(cells, len(key)) for cells, key in zip(need, page.by, strict=True)]
-        bars = max(0, min(30, spare - sum(names) - len(names) - 7))
+        bars = max(0, min(30, spare - sum(names) - len(names) - 9))
         bars = bars if bars >= 5 else 0
-        room = max(8, spare - (bars + 1 if bars else 0) - 7 - len(names))
+        room = max(8, spare - (bars + 1 if bars else 0) - 8 - len(names))
         while sum(names) > room and max(names) > 4:
             names[names.index(max(names))] -= 1
         at = max(0, self.top - page.first)

@@ -35,8 +35,8 @@ def number(value: float, exact: bool = True) -> str:
 def blocks(values: list[float], width: int, height: int = 1, top: float | None = None) -> list[str]:
     """The last `width` values as columns of eighth blocks, `height` lines from the top one down.
 
-    The scale reaches from 0 to the largest value shown (`top`: to that). A gap (NaN) is "·" on the lowest
-    line; any value above 0 shows at least an eighth.
+    The scale reaches from 0 to the largest value shown (`top`: to that). On the lowest line a gap (NaN) is
+    "·", 0 an eighth, and any value above 0 at least two.
     """
     shown = values[-width:]
     high = top if top is not None else max((v for v in shown if not math.isnan(v)), default=0.0)
@@ -48,7 +48,7 @@ def blocks(values: list[float], width: int, height: int = 1, top: float | None =
             if math.isnan(value):
                 cells.append("·" if floor == 0 else " ")
                 continue
-            eighths = 0 if high <= 0 or value <= 0 else max(1, round(min(value / high, 1.0) * height * 8))
+            eighths = 1 if high <= 0 or value <= 0 else max(2, round(min(value / high, 1.0) * height * 8))
             cells.append(_EIGHTHS[min(8, max(0, eighths - floor))])
         lines.append("".join(cells).rjust(width))
     return lines

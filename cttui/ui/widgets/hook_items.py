@@ -7,7 +7,7 @@ from cttui.model.hooks import HOOKS, PRIORITIES, Chain, HooksReading, Loss, Rule
 
 CONNTRACK, CONFIRM = PRIORITIES["conntrack"], PRIORITIES["confirm"]
 PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("in", ("ingress", "prerouting", "input"), "local process"),
+    ("in", ("ingress", "prerouting", "input"), "local"),
     ("through", ("forward",), ""),
     ("out", ("output", "postrouting"), "device"),
 )
@@ -79,8 +79,8 @@ def path_items(reading: HooksReading) -> list[Item]:
                 continue
             items.append(Item("hook", hook.upper()))
             items += _hook_items(hook, entries, reading, jumped, seen)
-        if arrival == "local process":
-            items.append(Item("place", arrival))
+        if arrival == "local":
+            items.append(Item("place", "local process"))
     others = [
         chain for chain in reading.chains if not chain.hook and not chain.ours and id(chain) not in seen
     ]
@@ -173,7 +173,13 @@ def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
         items: list[Item] = []
         for hook in names:
             items += _summary_of(hook, hooks.get(hook, []), reading)
-        busy = max((item.packets or 0 for item in items), default=0)
+        busy = max(
+            (max(item.packets or 0, item.loss.packets if item.loss else 0) for item in items), default=0
+        )
+        for i, item in enumerate(items):
+            if item.packets == 0 and any(before.packets for before in items[:i]):
+                items, arrival = items[: i + 1], ""  # nothing comes further
+                break
         if items and (busy or names[0] == "ingress"):
             titles = " → ".join(name.upper() for name in names if name != "ingress")
             out.append((busy, titles, items, arrival))
@@ -185,35 +191,32 @@ def _summary_of(
     hook: str, entries: list[tuple[int, Chain | list[Stage] | None]], reading: HooksReading
 ) -> Iterator[Item]:
     losses = [loss for loss in reading.losses if loss.hook == hook and loss.packets]
-    if any(isinstance(entry, list) for _, entry in entries):
-        last: int | None = None
-        tables = {priority: entry.table for priority, entry in entries if isinstance(entry, Chain)}
-        for priority, entry in entries:
-            if not isinstance(entry, list):
-                continue
-            packets, pps = total(entry)
-            label = entry[0].label
-            here = [loss for loss in losses if loss.before == label]
-            worth = (
-                label in ("raw", "conntrack")
-                or label in tables.values()
-                or priority == max(p for p, _ in entries)
-            )
-            if label in ("in", "defrag", "routed in", "routed on", "routed out", "local"):
-                worth = bool(here)
-            if worth or here or (last is not None and packets != last):
-                yield Item(
-                    "stage",
-                    hook.upper() if label == hook else label,
-                    packets,
-                    pps,
-                    loss=here[0] if here else None,
-                )
-                last = packets
+    points = [entry for _, entry in entries if isinstance(entry, list)]
+    if points:
+        tables = {entry.table for _, entry in entries if isinstance(entry, Chain)}
+        before: Item | None = None
+        for stages in points:
+            packets, pps = total(stages)
+            label = stages[0].label
+            loss = next((loss for loss in losses if loss.before == label), None)
+            item = Item("stage", hook.upper() if label == hook else label, packets, pps, loss=loss)
+            changed = before is not None and packets != before.packets
+            if loss is not None and before is not None:
+                yield before  # what went in, where less came out
+                before = None
+            wanted = label in ("raw", "conntrack") or (label in tables and label in ("mangle", "nat"))
+            if (
+                wanted
+                or loss is not None
+                or changed
+                or (label == hook and hook not in ("prerouting", "output"))
+            ):
+                yield item
+                before = None
+            elif before is None or changed:
+                before = item if stages is points[0] else None
         return
     for _, entry in entries:
-        if entry is None:
-            continue
         if isinstance(entry, Chain):
             name = entry.chain if entry.table == "filter" else entry.table
             yield Item("chain", name, at_least(entry), chain=entry, exact=False)

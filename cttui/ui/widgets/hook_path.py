@@ -149,7 +149,7 @@ class HookPath(Rows):
         lost = sum(loss.packets for loss in reading.losses if loss.is_loss)
         directions = summary(reading)
         self.note(
-            f"{lost:,} lost" if lost else "",
+            f"{lost:,} lost or dropped" if lost else "",
             "hottest first" if self.order == "hottest" else "",
             f"{reading.rules_total:,} rules" if reading.rules_total else "",
             directions[0][0] if self.compact and directions else "",
@@ -205,7 +205,8 @@ class HookPath(Rows):
         words_width = max(10, width - counts - history - 1)
         idle = not item.packets
         if item.kind == "hook":
-            return [(f" {item.name}", "heading")]
+            name = f" {item.name}"
+            return [*fit([(name, "heading")], words_width), (f" {'packets':>9} {'/s':>7}", "muted")]
         if item.kind == "place":
             return [(f" ● {item.name}", "hook")]
         if item.kind == "loss" and item.loss is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
@@ -119,6 +120,11 @@ class PacketLog(Rows):
         last = min(top + self.visible_rows, self.total)
         return self.page.first <= top and last <= self.page.first + len(self.page.rows)
 
+    def on_resize(self, event: events.Resize) -> None:
+        if self.following:
+            self._to_end()
+        super().on_resize(event)
+
     # ------------------------------------------------------------ layout
 
     def _aggregate(self) -> list[tuple[str, int]]:
@@ -137,40 +143,54 @@ class PacketLog(Rows):
             ]
         for text, packets in self._aggregate():
             lines.append(((f" {words.si(packets):>6}/s ", "value"), (clean(text), "label")))
-        if self._covered(self.top):
+        room = height - len(lines)
+        if self.following:
+            self._base = page.first + max(0, len(page.rows) - room)
+        elif self._covered(self.top):
             self._base = self.top
-        else:
+        else:  # rows that are here beat an empty panel until the ones asked for come
             self._base = min(max(self._base, page.first), page.first + len(page.rows) - 1)
         at = self._base - page.first
-        rows = page.rows[at : at + height - len(lines)]
+        rows = page.rows[at : at + room]
         inner = self.row_width(width)
         interfaces = min(10, max(len(row.interface) for row in page.rows))
+        directions = max(len(_DIRECTIONS.get(row.direction, row.direction)) for row in page.rows)
         body = [
-            self._line(row, page.rows[at + i - 1] if at + i else None, inner, interfaces, self._base + i)
+            self._line(
+                row,
+                page.rows[at + i - 1] if at + i else None,
+                inner,
+                (interfaces, directions),
+                self._base + i,
+            )
             for i, row in enumerate(rows)
         ]
         return lines + (self.scrollbar(body, width) if height > len(lines) else [])
 
-    def _line(self, row: PacketRow, before: PacketRow | None, width: int, interfaces: int, at: int) -> Line:
+    def _line(
+        self, row: PacketRow, before: PacketRow | None, width: int, columns: tuple[int, int], at: int
+    ) -> Line:
+        interfaces, directions = columns
         fields = packet_words.packet_fields(
             row, time_format=self.time_format, previous_ns=before.time_ns if before else None
         )
         when = fields.time[:-3] if self.time_format == "absolute" else fields.time
-        fate, fate_style = self._fate(row)
+        direction = _DIRECTIONS.get(fields.direction, fields.direction)
         start: list[Run] = [
             (f" {when:>12} ", "muted"),
-            (pad(clean(fields.interface), interfaces) + " ", "label"),
-            (pad(_DIRECTIONS.get(fields.direction, fields.direction), 5) + " ", "label"),
+            (pad(clean(fields.interface), interfaces) + f" {clean(direction):<{directions}} ", "label"),
         ]
         room = width - sum(width_of(text) for text, _ in start)
-        # The fate is the news: the packet's own words give way to it, but keep the addresses readable.
-        fates = min(width_of(fate), max(room - 44, room // 3)) if fate else 0
-        what = f"{fields.source} > {fields.destination}" if fields.source else ""
         flags = f"[{fields.flags}]" if fields.flags else fields.proto
-        body = " ".join(part for part in (what, flags, fields.info, f"len {fields.length}") if part)
-        runs = [*start, (pad(clean(body), max(0, room - fates - 2 * bool(fates))), "")]
-        if fates:
-            runs += [("  ", ""), (clip(fate, fates), fate_style)]
+        what = " ".join((f"{fields.source} > {fields.destination}", flags)) if fields.source else flags
+        body = clean(" ".join(part for part in (what, fields.info, f"len {fields.length}") if part))
+        # Addresses and flags say which packet, the fate says what became of it: both before everything else.
+        fate, fate_style = self._fate(row)
+        fate = _short(fate, max(12, room - width_of(what) - 2))
+        taken = width_of(fate) + 2 if fate else 0
+        runs = [*start, (pad(body, max(0, room - taken)), "")]
+        if fate:
+            runs += [("  ", ""), (fate, fate_style)]
         if at == self.cursor and not self.following:
             style = "cursor" if self.has_focus else "cursor-blurred"
             runs = [(text, style) for text, _ in runs]
@@ -201,3 +221,11 @@ class PacketLog(Rows):
             f"last {page.kept:,} kept" if page.kept < page.total else "",
             f"{shown} packet{'' if page.matched == 1 else 's'}" if page.total else "",
         )
+
+
+def _short(fate: str, cells: int) -> str:
+    """The fate in so many cells: without its reason, or without what stands in brackets, before it is cut."""
+    for mark in (": ", " ["):
+        if width_of(fate) > cells:
+            fate = fate.partition(mark)[0]
+    return clip(fate, cells)
