@@ -1,0 +1,287 @@
+"""What a tale predicts and where it reads whether that came true.
+
+A reading names a source: a rule's counter, a statistic of conntrack, NEW events, a network counter, the
+kernel log, what a program was told. All are differences over the step's stimulus.
+"""
+
+from dataclasses import dataclass, field
+
+from cttui.model.messages import Result
+
+Value = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a step has to read from."""
+
+    result: Result
+    limit: int
+    buckets: int
+    fillers_evictable: int = 0
+    """Fillers that were not ASSURED when the burst came."""
+    family: str = "ip"
+    waited_s: float = 0.0
+    left: int = 0
+    """Entries that a Wait found left over."""
+    stats_while_waiting: dict[str, int] = field(default_factory=dict)
+
+
+class Unreadable(Exception):
+    """The source can't be read here; the words say why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """Packets that a rule counted: number `rule` of its chain, 0 for the policy.
+
+    A rule or chain that does not exist has counted nothing. `backend` "" takes whichever has the chain.
+    """
+
+    table: str
+    chain: str
+    rule: int = 1
+    backend: str = ""
+
+    def read(self, m: Measured) -> Value:
+        """Packets since just before the stimulus."""
+        place = (m.family, self.table, self.chain, self.rule)
+        return sum(
+            c.packets
+            for c in m.result.counters
+            if (c.family, c.table, c.chain, c.rule) == place and c.backend.startswith(self.backend)
+        )
+
+    @property
+    def source(self) -> str:
+        """Where a person finds it."""
+        tool = self.backend or "iptables"
+        return f"{tool} -t {self.table} -nvxL {self.chain}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A statistic of conntrack, summed over CPUs."""
+
+    name: str
+
+    def read(self, m: Measured) -> Value:
+        """Its growth."""
+        return m.result.stats.get(self.name, 0)
+
+    source = "conntrack -S"
+
+
+@dataclass(frozen=True, slots=True)
+class StatsWhileWaiting:
+    """Everything that moved in conntrack's statistics while a Wait lasted."""
+
+    def read(self, m: Measured) -> Value:
+        """Names and growth, or "none"."""
+        moved = [f"{name} +{n}" for name, n in sorted(m.stats_while_waiting.items()) if n]
+        return ", ".join(moved) or "none"
+
+    source = "conntrack -S"
+
+
+@dataclass(frozen=True, slots=True)
+class NewFlows:
+    """Flows that began, by their NEW events; with a state, those whose last event named it."""
+
+    state: str = ""
+
+    def read(self, m: Measured) -> Value:
+        """How many."""
+        if m.result.events_lost:
+            raise Unreadable(f"events were lost {m.result.events_lost} times: flows can't be counted")
+        return m.result.new_by_state.get(self.state, 0) if self.state else m.result.new
+
+    source = "conntrack -E -e NEW"
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """How many more entries the table holds afterwards than before."""
+
+    def read(self, m: Measured) -> Value:
+        """The difference of nf_conntrack_count."""
+        return m.result.count_after - m.result.count_before
+
+    source = "nf_conntrack_count"
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Entries in the table afterwards."""
+
+    def read(self, m: Measured) -> Value:
+        """nf_conntrack_count."""
+        return m.result.count_after
+
+    source = "nf_conntrack_count"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A counter of the network stack, by nstat's name."""
+
+    name: str
+
+    def read(self, m: Measured) -> Value:
+        """Its growth."""
+        return m.result.network.get(self.name, 0)
+
+    source = "nstat -asz"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the program in the sandbox was told."""
+
+    def read(self, m: Measured) -> Value:
+        """An errno name, "sent", "connected" or "hangs"."""
+        return m.result.answer
+
+    source = "the program"
+
+
+@dataclass(frozen=True, slots=True)
+class LogSays:
+    """Whether the kernel log got a line with these words."""
+
+    words: str
+
+    def read(self, m: Measured) -> Value:
+        """ "yes" or "no"."""
+        if m.result.kernel_log is None:
+            raise Unreadable("the kernel log can't be read here")
+        return "yes" if any(self.words in line for line in m.result.kernel_log) else "no"
+
+    source = "dmesg"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitedS:
+    """Seconds until the entries that a Wait watched were gone."""
+
+    def read(self, m: Measured) -> Value:
+        """Whole seconds."""
+        return round(m.waited_s)
+
+    source = "nf_conntrack_count"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Entries of the last burst that were left after a Wait."""
+
+    def read(self, m: Measured) -> Value:
+        """How many."""
+        return m.left
+
+    source = "nf_conntrack_count"
+
+
+Reading = (
+    Counter
+    | Stat
+    | StatsWhileWaiting
+    | NewFlows
+    | Grown
+    | Entries
+    | Network
+    | Told
+    | LogSays
+    | WaitedS
+    | Left
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """n or more."""
+
+    n: int
+
+    def holds(self, value: Value, m: Measured) -> bool:
+        """Whether the measured value keeps it."""
+        return isinstance(value, int) and value >= self.n
+
+    def words(self, m: Measured | None) -> Value:
+        """As shown."""
+        return f"≥ {self.n}"
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """n or less."""
+
+    n: int
+
+    def holds(self, value: Value, m: Measured) -> bool:
+        """Whether the measured value keeps it."""
+        return isinstance(value, int) and value <= self.n
+
+    def words(self, m: Measured | None) -> Value:
+        """As shown."""
+        return f"≤ {self.n}"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitAnd:
+    """The limit plus `plus`, less what `early_drop` counted."""
+
+    plus: int
+
+    def value(self, m: Measured) -> int:
+        """The number it comes to."""
+        return m.limit + self.plus - m.result.stats.get("early_drop", 0)
+
+    def holds(self, value: Value, m: Measured) -> bool:
+        """Whether the measured value keeps it."""
+        return value == self.value(m)
+
+    def words(self, m: Measured | None) -> Value:
+        """As shown."""
+        text = f"L + {self.plus} − early_drop"
+        return text if m is None else f"{text} = {self.value(m):,}"
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """Of `count` new flows, as many as find a victim in a full table, within `margin` parts in 100.
+
+    P = 1 − exp(−16 · evictable / buckets): early_drop looks at 8 buckets (NF_CT_EVICTION_RANGE), and an
+    entry is in two, once for each direction.
+    """
+
+    count: int
+    margin: int
+
+    def value(self, m: Measured) -> int:
+        """The number it comes to."""
+        import math
+
+        return round(self.count * (1 - math.exp(-16 * m.fillers_evictable / max(m.buckets, 1))))
+
+    def holds(self, value: Value, m: Measured) -> bool:
+        """Whether the measured value keeps it."""
+        return isinstance(value, int) and abs(value - self.value(m)) <= self.count * self.margin / 100
+
+    def words(self, m: Measured | None) -> Value:
+        """As shown."""
+        text = f"{self.count:,} · (1 − e^(−16·evictable/buckets))"
+        return text if m is None else f"{self.value(m):,} ± {self.count * self.margin // 100:,}"
+
+
+Prediction = int | str | AtLeast | AtMost | LimitAnd | Passing
+
+
+def holds(prediction: Prediction, value: Value, m: Measured) -> bool:
+    """Whether what was measured is what was predicted."""
+    return value == prediction if isinstance(prediction, int | str) else prediction.holds(value, m)
+
+
+def shown(prediction: Prediction, m: Measured | None = None) -> Value:
+    """A prediction as people read it; with the measurement, formulas show what they come to."""
+    return prediction if isinstance(prediction, int | str) else prediction.words(m)

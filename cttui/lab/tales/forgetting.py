@@ -1,0 +1,179 @@
+"""Tales of entries that end before their time, and of packets that race for one."""
+
+from cttui.lab.moves import Burst, Commands, Empty, FillTo, Held, Wait
+from cttui.lab.readings import (
+    AtLeast,
+    AtMost,
+    Counter,
+    Entries,
+    Grown,
+    Left,
+    LimitAnd,
+    NewFlows,
+    Passing,
+    Stat,
+    StatsWhileWaiting,
+    WaitedS,
+)
+from cttui.lab.tale import Expectation, Step, Tale
+
+MANGLE = Counter("mangle", "PREROUTING")
+FULL = ("ctnetlink", "events", "fire", "rules", "fill")
+
+EARLY_DROP = Tale(
+    name="early-drop",
+    title="A full table makes room",
+    summary="A table full of entries that are not ASSURED: new flows evict old ones, and none is lost.",
+    story=(
+        "A full table is not always a full table. Before conntrack drops a packet it looks for a victim: an entry that is "
+        "not ASSURED, because no full handshake was seen.",
+        "It looks into eight hash buckets only. How likely that is to succeed depends on how many such entries there are for each bucket.",
+        "First the table is full of them, and ten SYNs arrive. Then only one slot in sixteen holds one, and a thousand arrive.",
+    ),
+    steps=(
+        Step(
+            "A table full of evictable entries, ten SYNs",
+            (FillTo(0, assured=False), Burst(rate_pps=0.0)),
+            (
+                Expectation("packets after conntrack (mangle PREROUTING)", 10, MANGLE),
+                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+                Expectation("entries evicted (early_drop)", AtLeast(10), Stat("early_drop")),
+                Expectation("entries afterwards", LimitAnd(10), Entries()),
+            ),
+        ),
+        Step(
+            "One slot in sixteen evictable, a thousand SYNs",
+            (
+                Empty(),
+                FillTo(share=625),
+                FillTo(0, assured=False),
+                Burst(sports=(20000, 20999), count=1000, rate_pps=0.0),
+            ),
+            (Expectation("packets after conntrack (mangle PREROUTING)", Passing(1000, 8), MANGLE),),
+        ),
+    ),
+    explanation="early_drop takes the entries of the first bucket, out of eight, that holds one which is not ASSURED. The chance to "
+    "find one is 1 − e^(−16·evictable/buckets): an entry stands in two buckets, one for each direction. With as many "
+    "evictable entries as buckets it is practically 1; with one in sixteen it is 63 %.",
+    production="A table full of half-open connections looks healthy: no drop, and real handshakes that take their time are "
+    "thrown out. `early_drop` rising is the first sign. Established TCP connections are ASSURED and stay.",
+    since_2020="As when the article was written; it does not go into it.",
+    needs=FULL,
+)
+
+GC_OVER_95 = Tale(
+    name="gc-over-95",
+    title="Forgotten above 95 %",
+    summary="In a table above 95 % half-open entries vanish within a minute, and no statistic moves (takes 3 minutes).",
+    story=(
+        "An entry in SYN_SENT lives 120 seconds. In a nearly full table it does not.",
+        "At 90 % seven SYNs make seven entries, and 75 seconds later all of them are still there.",
+        "Then the table is filled to 96 % with ASSURED entries, and seven other SYNs arrive.",
+    ),
+    steps=(
+        Step(
+            "90 % full, seven SYNs, 75 seconds",
+            (FillTo(share=1000), Burst(sports=(10000, 10006), count=7), Wait(0, 75)),
+            (
+                Expectation("new entries in SYN_SENT", 7, NewFlows("SYN_SENT")),
+                Expectation("of these left after 75 s", 7, Left()),
+            ),
+        ),
+        Step(
+            "96 % full, seven other SYNs",
+            (FillTo(share=400), Burst(sports=(20000, 20006), count=7), Wait(7, 110)),
+            (
+                Expectation("new entries in SYN_SENT", 7, NewFlows("SYN_SENT")),
+                Expectation("seconds until all are gone", AtMost(110), WaitedS()),
+                Expectation("statistics that moved meanwhile", "none", StatsWhileWaiting()),
+            ),
+        ),
+    ),
+    explanation="Above 95 % of the limit the garbage collector, which walks through the table about once a minute, deletes what is not "
+    "ASSURED, and TCP connections that are closing even if they are. It counts this nowhere. To the client nothing "
+    "happens until its handshake goes on: then its ACK is INVALID, or picked up as a new connection.",
+    production="Alert at 80 %, not at 100 %. Between 95 and 100 % connections are already being lost, and neither `drop` nor "
+    "`early_drop` says so.",
+    since_2020="The garbage collector has done this since Linux 4.12. The article does not mention it.",
+    needs=FULL,
+    slow=True,
+)
+
+RST_FORGETS = Tale(
+    name="rst-forgets",
+    title="A RST takes the entry along",
+    summary="Without the article's rule in raw OUTPUT a closed port answers RST, and every entry is gone at once.",
+    story=(
+        "The article's script has a rule that looks out of place: everything from port 80 is dropped in raw OUTPUT.",
+        "Here it is replaced by one that only counts RSTs. Nobody listens on port 80.",
+        "Ten SYNs arrive.",
+    ),
+    steps=(
+        Step(
+            "Let answers out, ten SYNs to a closed port",
+            (
+                Commands(
+                    ("iptables -t raw -D OUTPUT 1", "iptables -t raw -A OUTPUT -p tcp --tcp-flags RST RST")
+                ),
+                Burst(),
+            ),
+            (
+                Expectation("entries made (NEW events)", 10, NewFlows()),
+                Expectation("RSTs sent (raw OUTPUT)", 10, Counter("raw", "OUTPUT")),
+                Expectation("entries left of them", 0, Grown()),
+            ),
+            forgets=True,
+        ),
+    ),
+    explanation="A RST in answer to a SYN ends the connection before it began, and conntrack deletes the entry on the spot. "
+    "Without the rule the article would have counted 0 flows instead of 10.",
+    production="A closed port that answers RST is kind to the table. `-j DROP` in OUTPUT or a host that does not answer leaves "
+    "every SYN's entry for two minutes: prefer REJECT with tcp-reset for ports you close.",
+    since_2020="As in the article.",
+    has_twin=True,
+)
+
+DNS_RACE = Tale(
+    name="dns-race",
+    title="Two packets, one tuple",
+    summary="Two packets of one new flow at the same moment: TCP loses one, UDP resolves the clash (the DNS 5 s delay).",
+    story=(
+        "A resolver asks for A and AAAA from one socket, at the same moment, on two CPUs. Both packets are new, both get an "
+        "entry of their own, and only one of them can be put into the table.",
+        "A race cannot be relied on. Here NFQUEUE holds both packets after their entries were made and before one is "
+        "confirmed, and then releases them.",
+        "First two UDP packets of one tuple, then two SYNs.",
+    ),
+    steps=(
+        Step(
+            "Two UDP packets of one tuple",
+            (
+                Commands(("iptables -A INPUT -j NFQUEUE --queue-num 7",), lacks="NFQUEUE"),
+                Held(7, Burst(proto="udp", dport=53, sports=(10000, 10000), count=2, rate_pps=0.0)),
+            ),
+            (
+                Expectation("new entries", 1, NewFlows()),
+                Expectation("clashes resolved (clash_resolve)", 1, Stat("clash_resolve")),
+                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+            ),
+        ),
+        Step(
+            "Two SYNs of one tuple",
+            (Held(7, Burst(sports=(10000, 10000), count=2, rate_pps=0.0)),),
+            (
+                Expectation("new entries", 1, NewFlows()),
+                Expectation("entries that lost the race (insert_failed)", 1, Stat("insert_failed")),
+                Expectation("dropped by conntrack (drop)", 1, Stat("drop")),
+            ),
+        ),
+    ),
+    explanation="The second packet finds the tuple taken when its entry is confirmed. For UDP the kernel gives it the winner's entry "
+    "and lets it pass. For TCP, and for UDP when NAT has given the two different translations, it is dropped: the "
+    "resolver waits 5 seconds and asks again.",
+    production="`insert_failed` rising on a Kubernetes node is this race. Use a DNS cache on the node, `single-request-reopen` in "
+    "resolv.conf, or leave DNS untracked.",
+    since_2020="Clashes of UDP have been resolved since Linux 4.7, those under NAT in more cases since 5.7; the counter "
+    "clash_resolve came with 5.10.",
+)
+
+TALES = (EARLY_DROP, GC_OVER_95, RST_FORGETS, DNS_RACE)
