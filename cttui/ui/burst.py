@@ -5,26 +5,30 @@ import functools
 from dataclasses import dataclass
 
 from cttui.client.config import Config
+from cttui.lab.presets import DEFAULT
+from cttui.lab.summary import describe
 from cttui.model.messages import FaultError, Fire, Template
-
-USUAL = 'IP()/TCP(sport=(10000,10009),dport=80,flags="S")'
-"""The article's burst: 10 SYNs from ports 10000-10009 to port 80. Addresses are the sandbox's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
     """What `b` fires. `rate_pps` 0: as fast as possible; the same seed gives the same packets."""
 
-    line: str = USUAL
+    line: str
     count: int = 10
     rate_pps: float = 100.0
     seed: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What it is, in one sentence."""
+        return describe(self.line, self.count, self.rate_pps)
 
     @classmethod
     def usual(cls, config: Config) -> "Burst":
         """The first burst of a run: as configured, otherwise the article's."""
         return cls(
-            config["burst.line"] or USUAL,
+            config["burst.line"] or DEFAULT.notation,
             int(config["burst.count"]),
             float(config["burst.rate_pps"]),
             int(config["burst.seed"]),

@@ -20,6 +20,7 @@ from cttui.ui.session import Phase, State
 from cttui.ui.view import GROUP_ROWS, View
 from cttui.ui.watch import Watch
 from cttui.ui.widgets.breakdown import Breakdown
+from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.flow_table import FlowTable
 from cttui.ui.widgets.gauge import Gauge
 from cttui.ui.widgets.groups import Groups
@@ -103,6 +104,9 @@ class Dashboard(Screen[None]):
         self.pending = ""
         """What the banner says of settings that will be put back."""
         self.zoomed = ""
+        self.presenting = False
+        self.caption = ""
+        """Presenter mode: the last key pressed and what it did."""
         self._layout_name = ""
 
     def compose(self) -> ComposeResult:
@@ -110,6 +114,7 @@ class Dashboard(Screen[None]):
         yield Gauge(id="gauge")
         yield Rates(id="rates")
         yield Breakdown(id="breakdown")
+        yield BigDigits(id="digits")
         yield Banner()
         yield Prose([], id="fault")
         with Container(id="middle"):
@@ -297,10 +302,19 @@ class Dashboard(Screen[None]):
             self.pending += f": {self._key('tunables')} keeps or undoes it"
 
     def say(self) -> None:
-        """Bring the banner up to date."""
-        self.query_one(Banner).say(
-            faults.banner(self.answer, self.state.welcome, self.burst, self.pending, self._key)
-        )
+        """Bring the banner, and in presenter mode the big digits, up to date."""
+        lines = faults.banner(self.answer, self.state.welcome, self.burst, self.pending, self._key)
+        if self.presenting and self.caption:
+            lines.append(((f" {self.caption} ", "caption"),))
+        self.query_one(Banner).say(lines)
+        if self.presenting and self.answer is not None:
+            self.query_one(BigDigits).show(faults.big_numbers(self.answer, self.burst))
+
+    def present(self) -> None:
+        """Presenter mode on or off."""
+        self.presenting = not self.presenting
+        self.set_class(self.presenting, "presenting")
+        self.say()
 
     def changed(self, state: State) -> None:
         """The session is in another state."""

@@ -4,6 +4,7 @@ Everything is plain text laid out in cells. A question that changes a host state
 is affected and what undoes it; its safe answer is the one that Enter or Escape gives.
 """
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,15 +25,27 @@ from cttui.ui.rows import Rows
 T = TypeVar("T")
 
 
+_HANGING = re.compile(r"\s*\S+(?: \S+)*\s{2,}(?=\S)")
+
+
 def wrap(text: str, width: int, style: str = "") -> list[Line]:
-    """A paragraph as lines of at most `width` cells; leading spaces indent the whole of it."""
-    if not text:
-        return [()]
-    indent = " " * (len(text) - len(text.lstrip(" ")))
-    pieces = textwrap.wrap(
-        text.strip(), max(10, width - len(indent)), break_long_words=True, break_on_hyphens=False
+    """A paragraph as lines of at most `width` cells.
+
+    Leading spaces indent the whole of it; after a label set off by two spaces or more, the rest hangs
+    beside it.
+    """
+    if width_of(text) <= width:
+        return [((text, style),)] if text else [()]
+    hanging = _HANGING.match(text)
+    first = (
+        hanging[0]
+        if hanging is not None and len(hanging[0]) < width // 2
+        else text[: len(text) - len(text.lstrip(" "))]
     )
-    return [((indent + piece, style),) for piece in pieces or [""]]
+    pieces = textwrap.wrap(
+        text[len(first) :], max(10, width - len(first)), break_long_words=True, break_on_hyphens=False
+    )
+    return [(((first if i == 0 else " " * len(first)) + piece, style),) for i, piece in enumerate(pieces)]
 
 
 class Prose(Rows):

@@ -61,7 +61,7 @@ def why_empty(
         ]
     if sandbox:
         return [
-            "An empty table, in a network of its own: nothing you do here reaches the host.",
+            "An empty table in a network of its own: the host is not touched.",
             "",
             f"  {key('fire')}  fire 10 SYNs and see 10 flows",
             f"  {key('tunables')}  leave only 7 slots free, then {key('fire')} again: where do 3 packets go?",
@@ -114,6 +114,28 @@ def summary(job: Job) -> str:
         if (n := result.stats.get(name, 0))
     ]
     return " · ".join(parts) + (f"  (cancelled after {result.sent:,})" if job.state == "cancelled" else "")
+
+
+def big_numbers(answer: Answer, job: Job | None) -> list[tuple[str, str, str]]:
+    """Presenter mode: (number, label, style) of what a room should see."""
+    table = answer.table
+    out: list[tuple[str, str, str]] = []
+    if table.count is not None:
+        visible = table.count - table.filler
+        out.append((f"{visible:,}", "flows" if table.filler else "entries", ""))
+        if table.maximum:
+            free = max(0, table.maximum - table.count)
+            out.append((f"{free:,}", "free slots", "level-full" if free == 0 else ""))
+    result = job.result if job is not None else None
+    if result is not None:
+        out.append((f"{result.sent:,}", "sent", ""))
+        out += [(f"{n:,}", f"{name} PREROUTING", "") for name, n in prerouting(result)]
+        out.append((f"{result.new:,}", "new flows", ""))
+        lost = result.stats.get("drop", 0)
+        out.append((f"{lost:,}", "dropped by conntrack", "level-full" if lost else ""))
+    elif table.rates.get("drop"):
+        out.append((f"{table.rates['drop']:,.0f}", "drops a second", "level-full"))
+    return out
 
 
 def prerouting(result: Result) -> list[tuple[str, int]]:

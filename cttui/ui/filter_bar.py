@@ -40,7 +40,7 @@ class FilterBar(Vertical):
     """One line to type in and one that says what is wrong, at its column, or what could be typed."""
 
     DEFAULT_CSS = """
-    FilterBar { height: 2; dock: bottom; display: none; background: $panel; }
+    FilterBar { height: 2; display: none; background: $panel; }
     FilterBar.open { display: block; }
     FilterBar Horizontal { height: 1; }
     """
@@ -100,24 +100,26 @@ class FilterBar(Vertical):
         event.stop()
         if not self.has_class("open"):
             return
-        sentence, column, suggestion = judge(event.value)
+        field = self.query_one(Field)
+        text = field.value  # newer than the event's where keys come quickly
+        sentence, column, suggestion = judge(text)
         says = self.query_one(Says)
         if not sentence:
-            words = filters.complete(event.value, self.query_one(Field).cursor_position)
+            words = filters.complete(text, min(field.cursor_position, len(text)))
             says.say(
                 "   "
                 + (
                     "Tab  " + "  ".join(words)
                     if words
                     else EXAMPLES
-                    if not event.value
+                    if not text
                     else "Enter keeps it, Esc takes it back"
                 )
             )
-            self.post_message(self.Applied(event.value, done=False))
+            self.post_message(self.Applied(text, done=False))
             return
         hint = f" Did you mean {suggestion}?" if suggestion else ""
-        offset = len(PROMPT) + column - int(self.query_one(Field).scroll_offset.x)
+        offset = len(PROMPT) + column - int(field.scroll_offset.x)
         pointer = " " * offset + "^ " if 0 <= offset < self.size.width // 2 else f"   column {column + 1}: "
         says.say(f"{pointer}{sentence}.{hint}", "error-text")
 
@@ -137,7 +139,7 @@ class FilterBar(Vertical):
     def action_complete(self) -> None:
         """Finish the word before the cursor with the likeliest one."""
         field = self.query_one(Field)
-        cursor = field.cursor_position
+        cursor = min(field.cursor_position, len(field.value))
         words = filters.complete(field.value, cursor)
         if not words:
             return

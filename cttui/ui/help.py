@@ -2,7 +2,7 @@
 
 from textual.binding import Binding
 
-from cttui.ui import actions
+from cttui.ui import actions, keymap
 from cttui.ui.dashboard import Dashboard
 from cttui.ui.dialogs import Read
 from cttui.ui.questions import Paragraphs
@@ -41,23 +41,23 @@ ABOUT: dict[str, tuple[str, str]] = {
 }
 
 
-def paragraphs(board: Dashboard, keymap: dict[str, str]) -> Paragraphs:
+def paragraphs(board: Dashboard, keys: dict[str, str]) -> Paragraphs:
     """The help for the panel in focus."""
     panel = board.panel or "flows"
     title, about = ABOUT[panel]
     out: Paragraphs = [(title, "heading"), about, "", ("Keys of this panel", "heading")]
     widget = board.query_one(f"#{panel}")
     out += [_line(keys, what) for keys, what in widget_keys(type(widget).__mro__)]
-    out += [_of(a, keymap) for a in actions.ACTIONS if panel in a.panels]
+    out += [_of(a, keys) for a in actions.ACTIONS if panel in a.panels]
     for group in actions.GROUPS:
         chosen = [a for a in actions.ACTIONS if a.group == group and not a.panels]
         if chosen:
-            out += ["", (group, "heading"), *(_of(a, keymap) for a in chosen)]
+            out += ["", (group, "heading"), *(_of(a, keys) for a in chosen)]
     return out
 
 
-def _of(action: actions.Action, keymap: dict[str, str]) -> str:
-    keys = " ".join(actions.key_name(k) for k in actions.keys_of(action, keymap))
+def _of(action: actions.Action, mine: dict[str, str]) -> str:
+    keys = " ".join(actions.key_name(k) for k in actions.keys_of(action, mine))
     return _line(keys, action.help)
 
 
@@ -73,7 +73,10 @@ def widget_keys(classes: tuple[type, ...]) -> list[tuple[str, str]]:
             continue
         for binding in one.__dict__.get("BINDINGS", ()):
             if isinstance(binding, Binding) and binding.description:
-                keys = " ".join(actions.key_name(k.strip()) for k in binding.key.split(","))
+                keys = " ".join(
+                    actions.key_name(k.strip())
+                    for k in keymap.WIDGETS.get(binding.id or "", binding.key).split(",")
+                )
                 out.setdefault(binding.action, (keys, binding.description))
     return list(out.values())
 
@@ -81,5 +84,5 @@ def widget_keys(classes: tuple[type, ...]) -> list[tuple[str, str]]:
 class HelpScreen(Read):
     """F1."""
 
-    def __init__(self, board: Dashboard, keymap: dict[str, str]) -> None:
-        super().__init__("Help", paragraphs(board, keymap))
+    def __init__(self, board: Dashboard, keys: dict[str, str]) -> None:
+        super().__init__("Help", paragraphs(board, keys))

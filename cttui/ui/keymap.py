@@ -7,6 +7,9 @@ from textual.binding import Binding
 
 from cttui.ui import actions
 
+WIDGETS: dict[str, str] = {"rows.first": "home"}
+"""Bindings of widgets that give way to an action's key: `g` groups."""
+
 
 def check(keys: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     """The usable part of a `[keys]` table, and a sentence for each entry that is not.

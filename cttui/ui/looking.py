@@ -1,7 +1,7 @@
 """Actions that only change what is looked at: filter, order, groups, columns, freezing, copying, help."""
 
-from pathlib import Path
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cttui.model import filters

@@ -70,7 +70,7 @@ class Program(App[None]):
 
     def on_mount(self) -> None:
         self._take_themes()
-        self.set_keymap({"rows.first": "home", **self.keys})
+        self.set_keymap({**keymap.WIDGETS, **self.keys})
         self._handlers = {
             **Looking(self).handlers(),
             **self.doing.handlers(),
@@ -80,6 +80,7 @@ class Program(App[None]):
             "help": self.help,
             "palette": self.action_command_palette,
             "theme": lambda: self.doing.start(self.choose_theme()),
+            "present": self.dashboard.present,
             "suspend": self.action_suspend_process,
             "redraw": self.redraw,
         }
@@ -126,8 +127,12 @@ class Program(App[None]):
     def act(self, id_: str) -> None:
         """Carry out an action, or what a widget asked for, by id."""
         handler = self._handlers.get(id_)
-        if handler is not None:
-            handler()
+        if handler is None:
+            return
+        if self.dashboard.presenting and id_ in actions.BY_ID:
+            self.dashboard.caption = f"{self.key(id_)}  {actions.BY_ID[id_].label}"
+            self.dashboard.say()
+        handler()
 
     def key(self, id_: str) -> str:
         """The key a person has for an action, as sentences show it."""

@@ -1,0 +1,322 @@
+"""The burst composer: presets, one line in scapy's notation, and every header field as a line of its own.
+
+The line is the burst; presets write it, the form reads it and writes it back.
+"""
+
+import asyncio
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Input
+
+from cttui.client.memory import Memory, SavedBurst
+from cttui.lab.form import NETWORKS, TRANSPORTS, Fields, from_notation, to_notation
+from cttui.lab.notation import ComposeError, parse
+from cttui.lab.presets import PRESETS
+from cttui.lab.summary import describe
+from cttui.ui.burst import Burst, built
+from cttui.ui.cells import Cells, Line, clip, pad
+from cttui.ui.dialogs import Ask, Button, Buttons, Choose, Dialog, Entry, Field, Menu, Says
+from cttui.ui.rows import Rows
+
+LABEL = 20
+
+
+class Form(Rows):
+    """Header fields, one a line: what is set, or in muted words what the packet has otherwise."""
+
+    class Edit(Message):
+        """Enter on a line: `layer` and `name` say which; `layer` "" for the form's own lines."""
+
+        def __init__(self, layer: str, name: str, label: str, value: str) -> None:
+            super().__init__()
+            self.layer, self.name, self.label, self.value = layer, name, label, value
+
+    def __init__(self) -> None:
+        super().__init__(heading="Fields", id="form")
+        self.fields: Fields | None = None
+        self.why_not = ""
+        self._rows: list[tuple[str, str, str, str, str]] = []
+
+    def show(self, fields: Fields | None, why_not: str = "") -> None:
+        """The fields of the line, or why the form has none for it."""
+        self.fields, self.why_not = fields, why_not
+        self._rows = []
+        if fields is not None:
+            self._rows = [
+                ("", "network", "network layer", fields.network, ""),
+                ("", "transport", "transport layer", fields.transport or "none", ""),
+                *(
+                    (layer, f.name, f"{layer} {f.label}", value, f.default)
+                    for layer, f, value in fields.lines()
+                ),
+                ("", "payload", "payload", fields.payload, "none"),
+                ("", "fragment", "fragment size", str(fields.fragment or ""), "whole"),
+            ]
+        self.total = len(self._rows)
+        self.settle()
+        self.paint()
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        if self.fields is None:
+            return [((" " + clip(self.why_not, width - 1), "muted"),)]
+        lines: list[Line] = []
+        room = self.row_width(width)
+        label_width = min(28, room // 2)
+        for i in range(self.top, min(self.total, self.top + self.visible_rows)):
+            _, _, label, value, default = self._rows[i]
+            here = ("cursor" if self.has_focus else "cursor-blurred") if i == self.cursor else ""
+            text = f"{'▸' if i == self.cursor else ' '} {pad(label, label_width)} "
+            lines.append(
+                (
+                    (text, here or "label"),
+                    (
+                        pad(value or default, max(0, room - len(text))),
+                        here or ("value" if value else "muted"),
+                    ),
+                )
+            )
+        return self.scrollbar(lines, width)
+
+    def opened(self) -> None:
+        if self.fields is not None and 0 <= self.cursor < self.total:
+            layer, name, label, value, _ = self._rows[self.cursor]
+            self.post_message(self.Edit(layer, name, label, value))
+
+
+class Label(Cells):
+    """A word before a field."""
+
+    DEFAULT_CSS = "Label { height: 1; width: auto; }"
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+        self.styles.width = len(text)
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        return [((self._text, "label"),)]
+
+
+class Composer(Dialog[Burst | None]):
+    """Left with the burst to fire, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "save", "Save by name", show=False, priority=True),
+        Binding("f5", "fire", "Fire", show=False, priority=True),
+    ]
+    DEFAULT_CSS = """
+    Composer Horizontal.line { height: 1; }
+    Composer #count, Composer #rate, Composer #seed { width: 12; margin-right: 2; }
+    Composer #what { height: 2; }
+    Composer #choices { height: 1fr; margin-top: 1; }
+    Composer #presets { width: 1fr; height: 1fr; }
+    Composer #form { width: 1fr; height: 1fr; margin-left: 1; }
+    """
+
+    def __init__(self, burst: Burst, memory: Memory) -> None:
+        super().__init__()
+        self._burst = burst
+        self._memory = memory
+
+    def compose(self) -> ComposeResult:
+        b = self._burst
+        with Vertical(classes="dialog wide tall") as box:
+            box.border_title = "Compose a burst"
+            with Horizontal(classes="line"):
+                yield Label("line  ")
+                yield Field(b.line, id="line")
+            yield Says(id="what")
+            with Horizontal(classes="line"):
+                yield Label("count ")
+                yield Field(str(b.count), id="count")
+                yield Label("a second (0: full speed) ")
+                yield Field(f"{b.rate_pps:g}", id="rate")
+                yield Label("seed ")
+                yield Field(str(b.seed), id="seed")
+            with Horizontal(id="choices"):
+                yield Menu(self._entries(), marks=False, id="presets")
+                yield Form()
+            yield Buttons(
+                [Button("fire", "Enter", "fire"), Button("", "Tab", "next"), Button("save", "Ctrl+S", "save by name"),
+                 Button("esc", "Esc", "close")]
+            )  # fmt: skip
+
+    def _entries(self) -> list[Entry]:
+        saved = [
+            Entry(f"saved:{name}", name, f"{b.count:,} × yours")
+            for name, b in sorted(self._memory.bursts.items())
+        ]
+        return saved + [Entry(f"preset:{p.name}", p.name, p.summary) for p in PRESETS]
+
+    def on_mount(self) -> None:
+        self.query_one("#line", Field).focus()
+        self._judge()
+
+    # ------------------------------------------------------------ reading what stands there
+
+    def _value(self, id_: str) -> str:
+        return self.query_one(f"#{id_}", Field).value.strip()
+
+    def _read(self) -> tuple[Burst | None, str]:
+        """The burst, or what is wrong with it."""
+        line = self._value("line")
+        try:
+            parse(line)
+        except ComposeError as e:
+            return None, f"{' ' * min(e.column, 60)}^ {e.message}"
+        count, rate, seed = self._value("count"), self._value("rate"), self._value("seed")
+        if not count.isdigit() or not 1 <= int(count) <= 100_000_000:
+            return None, "count: a whole number from 1 to 100,000,000"
+        try:
+            pps = float(rate or "0")
+        except ValueError:
+            return None, "a second: a number; 0 is as fast as possible"
+        if not 0 <= pps < 1e9:
+            return None, "a second: 0 (as fast as possible) or a positive number"
+        if not (seed or "0").isdigit() or int(seed or "0") >= 1 << 63:
+            return None, "seed: a whole number; the same one gives the same packets"
+        return Burst(line, int(count), pps, int(seed or "0")), ""
+
+    def _judge(self) -> None:
+        burst, problem = self._read()
+        what = self.query_one("#what", Says)
+        if burst is None:
+            what.say(" " * 6 + problem if problem.lstrip().startswith("^") else problem, "error-text")
+        else:
+            what.say(describe(burst.line, burst.count, burst.rate_pps), "muted")
+        form = self.query_one(Form)
+        try:
+            form.show(from_notation(self._value("line")))
+        except ComposeError as e:
+            form.show(None, e.message)
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self._judge()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_fire()
+
+    # ------------------------------------------------------------ choosing and editing
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        kind, _, name = event.entry.partition(":")
+        if kind == "saved":
+            saved = self._memory.bursts[name]
+            self._take(saved.line, saved.count, saved.rate_pps, saved.seed)
+        else:
+            p = next(p for p in PRESETS if p.name == name)
+            self._take(p.notation, p.count, p.rate_pps, p.seed)
+
+    def _take(self, line: str, count: int, rate: float, seed: int) -> None:
+        for id_, value in (("line", line), ("count", str(count)), ("rate", f"{rate:g}"), ("seed", str(seed))):
+            self.query_one(f"#{id_}", Field).value = value
+        self._judge()
+
+    def on_form_edit(self, event: Form.Edit) -> None:
+        self.run_worker(self._edit(event), exclusive=True)
+
+    async def _edit(self, event: Form.Edit) -> None:
+        form = self.query_one(Form)
+        fields = form.fields
+        if fields is None:
+            return
+        if not event.layer and event.name in ("network", "transport"):
+            names = NETWORKS if event.name == "network" else TRANSPORTS
+            entries = [Entry(name, name or "none") for name in names]
+            chosen = await self.app.push_screen_wait(
+                Choose(event.label, entries, getattr(fields, event.name))
+            )
+            if chosen is not None:
+                setattr(fields, event.name, chosen)
+                self._write(fields)
+            return
+        hint = "empty: as it would be otherwise; 1000-2000 a range; 80, 443 a list; random"
+        new = await self.app.push_screen_wait(
+            Ask(event.label, [hint, ""], event.value, lambda text: self._try(fields, event, text))
+        )
+        if new is not None:
+            self._set(fields, event, new)
+            self._write(fields)
+
+    def _set(self, fields: Fields, event: Form.Edit, text: str) -> None:
+        if event.layer:
+            fields.values[f"{event.layer}.{event.name}"] = text.strip()
+        elif event.name == "payload":
+            fields.payload = text
+        else:
+            fields.fragment = int(text or "0") if (text or "0").isdigit() else 0
+
+    def _try(self, fields: Fields, event: Form.Edit, text: str) -> str:
+        attempt = Fields(
+            fields.network, fields.transport, dict(fields.values), fields.payload, fields.fragment
+        )
+        self._set(attempt, event, text)
+        try:
+            parse(to_notation(attempt))
+        except ComposeError as e:
+            return e.message
+        return ""
+
+    def _write(self, fields: Fields) -> None:
+        try:
+            self.query_one("#line", Field).value = to_notation(fields)
+        except ComposeError as e:
+            self.query_one("#what", Says).say(e.message, "error-text")
+
+    # ------------------------------------------------------------ leaving
+
+    def action_fire(self) -> None:
+        """Fire what stands there."""
+        burst, _ = self._read()
+        if burst is None:
+            self.app.bell()
+            return
+        self.run_worker(self._compile(burst), exclusive=True)
+
+    async def _compile(self, burst: Burst) -> None:
+        """Build the bytes before leaving: what scapy refuses is said here, beside the line."""
+        self.query_one("#what", Says).say("building the packets…")
+        try:
+            await asyncio.to_thread(built, burst.line, burst.count)
+        except ComposeError as e:
+            self.query_one("#what", Says).say(f"{' ' * (6 + min(e.column, 60))}^ {e.message}", "error-text")
+            return
+        self.dismiss(burst)
+
+    async def _save(self, burst: Burst) -> None:
+        def check(name: str) -> str:
+            return (
+                ""
+                if name.strip() and len(name) <= 40 and name.isprintable()
+                else "A name of up to 40 characters."
+            )
+
+        name = await self.app.push_screen_wait(Ask("Save this burst as", [burst.sentence, ""], "", check))
+        if name is not None:
+            self._memory.bursts[name.strip()] = SavedBurst(
+                burst.line, burst.count, burst.rate_pps, burst.seed
+            )
+            self.query_one(Menu).show(self._entries())
+
+    def action_save(self) -> None:
+        """Keep it by name."""
+        burst, _ = self._read()
+        if burst is not None:
+            self.run_worker(self._save(burst), exclusive=True)
+        else:
+            self.app.bell()
+
+    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+        match event.button:
+            case "fire":
+                self.action_fire()
+            case "save":
+                self.action_save()
+            case "esc":
+                self.dismiss(None)
