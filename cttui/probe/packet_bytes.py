@@ -39,7 +39,9 @@ def values(patch: Patch, index: U64, seed: int) -> U64:
     """What a patch holds at each index (u64; of 16-byte fields the low half)."""
     step = index // np.uint64(max(patch.stride, 1))
     if patch.kind == "cycle":
-        return np.array(patch.values, np.uint64)[step % np.uint64(len(patch.values))]
+        choices: U64 = np.array(patch.values, np.uint64)
+        chosen: U64 = choices[step % np.uint64(len(choices))]
+        return chosen
     span = patch.last - patch.first + 1
     if patch.kind == "range":
         return np.uint64(patch.first) + (step if span > _M64 else step % np.uint64(span))
