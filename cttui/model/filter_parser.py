@@ -276,6 +276,8 @@ class _Parser:
             if closing and value.kind == closing:
                 closing = ""
                 break
+            if closing and value.kind == "end":
+                raise FilterError("this bracket is never closed", opening.column, closing)
             if value.kind != "word":
                 raise FilterError(f"{token.text} needs a value", value.column, example(key))
             column = value.column
@@ -285,8 +287,6 @@ class _Parser:
                     items.append((part.replace('"', ""), column))
                 column += len(part) + 1
             more = bool(closing) or value.text.endswith(",")
-        if closing:
-            raise FilterError("this bracket is never closed", opening.column, closing)
         if not items:
             raise FilterError(f"{token.text} needs a value", token.column, example(key))
         return items

@@ -226,8 +226,9 @@ def is_number_like(text: str) -> bool:
 
 def is_address_like(text: str) -> bool:
     """Whether a bare word is meant as addresses, right or wrong."""
+    parts = [part for part in text.split(",") if part]
     try:
-        return all(address(part) is not None for part in text.split(",") if part)
+        return bool(parts) and all(address(part) is not None for part in parts)
     except ValueFault:
         return True
 

@@ -1,0 +1,49 @@
+"""Vectorised selection equals the definition, flow by flow."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from query_strategies import NOW, WALL_S, columns_of, flows_of, nodes
+
+from cttui.flows.select import select, without_fillers
+from cttui.model import filter_ast as ast
+from cttui.model.filters import matches, parse, unparse
+from cttui.model.flow import FILLER_MARK, FILLER_ZONE
+
+
+@given(st.integers(0, 1 << 30), st.integers(0, 40), nodes)
+@settings(max_examples=500, deadline=None)
+def test_select_equals_matches(seed: int, n: int, node: ast.Node) -> None:
+    columns, interned = columns_of(seed, n)
+    expected = [i for i, flow in enumerate(flows_of(columns, interned)) if matches(node, flow, WALL_S)]
+    rows = np.arange(n)
+    assert select(node, columns, rows, NOW, interned, WALL_S).tolist() == expected, unparse(node)
+
+
+@given(st.integers(0, 1 << 30), st.lists(st.integers(0, 39), max_size=60), nodes)
+@settings(max_examples=150, deadline=None)
+def test_any_rows_in_their_order(seed: int, picked: list[int], node: ast.Node) -> None:
+    """Few rows, most rows, repeated and unordered ones take different ways to the same answer."""
+    columns, interned = columns_of(seed, 40)
+    good = set(select(node, columns, np.arange(40), NOW, interned, WALL_S).tolist())
+    rows = np.array(picked, np.int64)
+    assert select(node, columns, rows, NOW, interned, WALL_S).tolist() == [r for r in picked if r in good]
+
+
+def test_nothing_selects_everything() -> None:
+    columns, interned = columns_of(1, 10)
+    assert select(None, columns, np.arange(10), NOW, interned).tolist() == list(range(10))
+
+
+def test_fillers_are_told_apart() -> None:
+    columns, interned = columns_of(2, 50)
+    columns["zone"][:25] = FILLER_ZONE
+    columns["mark"][10:40] = FILLER_MARK
+    columns["zone"][25:] = 0
+    columns["mark"][40:] = 0
+    columns["mark"][:10] = 0
+    rows = np.arange(50)
+    kept = without_fillers(columns, rows)
+    assert kept.tolist() == [*range(10), *range(25, 50)]
+    fillers = select(parse("filler"), columns, rows, NOW, interned)
+    assert sorted([*kept.tolist(), *fillers.tolist()]) == rows.tolist()
