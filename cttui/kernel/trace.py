@@ -192,9 +192,7 @@ class Trace:
         ):
             if length:
                 piece[name] = length
-                piece["head"][:, start : start + length] = self._bytes[
-                    (offsets + at)[:, None] + np.arange(length)
-                ]
+                heads[rows, start : start + length] = self._bytes[(offsets + at)[:, None] + np.arange(length)]
         out[rows] = piece
 
     def _layout(self, base: int, length: int) -> _Layout | None:

@@ -43,6 +43,8 @@ class PacketPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """A sentence where something is left out on purpose (the SSH connection we are watched through)."""
     top: list[tuple[str, int]] = []
     """Most frequent (line without ports, count) of the last second, when there is more than can be read."""
+    error: str = ""
+    """Why the filter is none; the page then is unfiltered."""
 
 
 class JourneyStep(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -1,12 +1,14 @@
 """What trace messages mean: the rule behind a handle, where a packet ended, and why it may have vanished."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cttui.kernel import netstat
 from cttui.kernel import trace as t
+from cttui.kernel.ruleset import RuleSet, explain
 from cttui.kernel.trace_table import MARKER, POINTS, START_PRIORITY, TABLE_PREFIX, BaseChain, Place
-from cttui.model.hooks import HOOKS, Chain
+from cttui.model.hooks import HOOKS
 from cttui.model.safe import clean
 
 DELIVERED = "delivered"
@@ -15,6 +17,13 @@ _BEFORE_CONNTRACK = -201
 _END_POINTS = {"input_end": DELIVERED, "postrouting_end": "sent"}
 _CT_STATES = ((1, "invalid"), (2, "established"), (4, "related"), (8, "new"), (64, "untracked"))
 """NF_CT_STATE_BIT of enum ip_conntrack_info, as nft's `ct state` names them."""
+
+
+_ROUTING_COUNTERS = (
+    "TcpExtIPReversePathFilter", "IpExtInNoRoutes", "IpInAddrErrors", "IpInHdrErrors", "IpExtInTruncatedPkts",
+    "IpInDiscards", "Ip6InNoRoutes", "Ip6InAddrErrors", "Ip6InHdrErrors", "Ip6InTruncatedPkts", "Ip6InDiscards",
+)  # fmt: skip
+"""What counts packets between prerouting and input or forward."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +35,7 @@ class Evidence:
     full: bool = False
     """The table is or was at its limit."""
     network: Mapping[str, int] = field(default_factory=dict)
-    """IP counters (HooksReading.network), differences."""
-    legacy: bool = False
-    """Rules of iptables-legacy are loaded: they send no trace messages."""
+    """IP counters (kernel.netstat), differences."""
 
 
 class End(NamedTuple):
@@ -56,18 +63,20 @@ class RuleBook:
         self,
         base: Mapping[Place, BaseChain],
         numbers: Mapping[tuple[str, str, str, int], int],
-        chains: Iterable[Chain] = (),
+        rules: RuleSet | None = None,
     ) -> None:
         self.base = dict(base)
         self._numbers = numbers
-        self._texts: dict[tuple[str, str, str, int], str] = {}
-        for chain in sorted(
-            chains, key=lambda c: c.backend == "iptables-nft"
-        ):  # its texts are the better ones
-            if chain.backend == "iptables-legacy":
-                continue
-            for rule in chain.rules:
-                self._texts[chain.family, chain.table, chain.chain, rule.number] = rule.text
+        columns = rules.columns if rules is not None else []
+        # Rules of iptables-legacy send no trace messages.
+        self.legacy = any(c.backend == "iptables-legacy" and c.texts.lines for c in columns)
+        self._chains = {
+            (c.family, c.table, c.chain): c
+            for c in sorted(
+                columns, key=lambda c: c.backend == "iptables-nft"
+            )  # its texts are the better ones
+            if c.backend != "iptables-legacy"
+        }
 
     def position(self, place: Place) -> BaseChain | None:
         """Hook and priority of a base chain or of a point of ours, None for a chain that is jumped to."""
@@ -85,8 +94,11 @@ class RuleBook:
         number = self._numbers.get((*place, handle))
         if number is None:
             return f"rule handle {handle}"
-        text = self._texts.get((*place, number), "")
-        return f"rule {number}: {clean(text, 200)}" if text else f"rule {number}"
+        chain = self._chains.get(place)
+        if chain is None or number > len(chain.texts.lines):
+            return f"rule {number}"
+        text = explain(chain.backend, chain.texts.lines[number - 1]).text
+        return f"rule {number}: {clean(text, 200) or '(every packet)'}"
 
     def following(self, place: Place) -> str:
         """The next stage of the same hook, for "between … and …"; "" for none."""
@@ -182,16 +194,13 @@ def _vanished(base: Place, book: RuleBook, evidence: Evidence) -> str:
     label = _place_label(base, position)
     following = book.following(base)
     if following:
-        hint = ": a rule of iptables-legacy, which can't be traced?" if evidence.legacy else ""
+        hint = ": by a rule of iptables-legacy? They can't be traced" if book.legacy else ""
         return f"lost between {label} and {following}{hint}"
     if position.hook == "prerouting":
-        causes = {
-            "IPReversePathFilter": "rp_filter", "IpInAddrErrors": "no such address here",
-            "IpExtInNoRoutes": "no route", "InNoRoutes": "no route", "Ip6InNoRoutes": "no route",
-            "Ip6InAddrErrors": "no such address here",
-        }  # fmt: skip
         found = [
-            f"{word} ({name} +{n})" for name, word in causes.items() if (n := evidence.network.get(name, 0))
+            f"{netstat.EXPLAINS[name]} ({name} +{n})"
+            for name in _ROUTING_COUNTERS
+            if (n := evidence.network.get(name, 0)) > 0
         ]
         return f"in routing: {', '.join(found) or 'no counter says why'}"
     return f"lost after {label}"

@@ -151,6 +151,10 @@ class Journeys:
         batch, first, _ = self._packets[at].runs[0]
         return int(self._batches[batch]["iif"][first])
 
+    def settle(self) -> None:
+        """No message is missing any more: no packet is under way."""
+        self._recent.clear()
+
     # ---------------------------------------------------------------- answers
 
     def reading(

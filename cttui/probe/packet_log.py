@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from cttui.kernel.packet_columns import HEADERS, NO_VLAN, PACKET, PKTTYPES, Records
 from cttui.kernel.ring import PacketBatch
-from cttui.model.messages import PacketView
+from cttui.model.messages import FaultError, PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.packet_words import aggregate_line
+from cttui.probe.packet_filter import Matcher, matcher_of
 
 CAPACITY = 100_000
 TOP = 5
@@ -28,8 +29,6 @@ _RATE_WINDOW_S = 1.0
 
 PacketTuple = tuple[int, int, bytes, bytes, int, int]
 """Family, protocol, source, destination, source port, destination port, as a packet shows them."""
-Matcher = Callable[[Records, Records, Mapping[int, str]], NDArray[np.bool_]]
-"""PACKET records, HEADERS records, interface names by index → which match."""
 Fate = Callable[[int, bytes], str]
 """Time (ns since the epoch) and bytes of a packet → where it ended, "" where nothing is known."""
 
@@ -145,14 +144,18 @@ class PacketLog:
         now: float,
         *,
         names: Mapping[int, str],
-        matcher: Matcher | None = None,
         fate: Fate | None = None,
         capturing: bool = True,
         dropped: int = 0,
     ) -> PacketPage:
-        """The window that `view` asks for. `matcher` is the compiled `view.filter`, None for no filter."""
+        """The window that `view` asks for; a filter that can't be one is said in `error`."""
         held = self._frozen or _Held(self._packets, self._headers, self.total)
         rate = self.rate_pps(now)
+        error, matcher = "", None
+        try:
+            matcher = matcher_of(view.filter)
+        except FaultError as fault:
+            error = fault.fault.sentence
         if view.seq:
             there = held.oldest <= view.seq <= held.total
             slots = held.slots(view.seq, view.seq) if there else np.empty(0, np.int64)
@@ -163,7 +166,7 @@ class PacketLog:
             last = min(first + view.count, matched)
             slots = held.slots(held.oldest + first, held.oldest + last - 1)
         else:
-            found = held.in_order(self._mask(held, view, flows, names, matcher))
+            found = held.in_order(self._mask(held, view, flows, matcher))
             matched = len(found)
             at = int(np.searchsorted(held.seqs(found), view.anchor)) if view.anchor else 0
             first = _window(view, matched, at)
@@ -178,23 +181,21 @@ class PacketLog:
             rows=self._rows(held, slots, flows, names, fate),
             first=first,
             left_out=self.left_out,
+            error=error,
             top=self._top(held) if rate > READABLE_PPS and view.count > 0 else [],
         )
 
-    def select(
-        self, view: PacketView, flows: FlowLookup, *, names: Mapping[int, str], matcher: Matcher | None = None
-    ) -> NDArray[np.int64]:
-        """Numbers of all packets that `view` matches, oldest first: what an export goes through."""
+    def select(self, view: PacketView, flows: FlowLookup) -> NDArray[np.int64]:
+        """Numbers of all packets that `view` matches, oldest first. Raises FaultError "bad-filter"."""
         held = self._frozen or _Held(self._packets, self._headers, self.total)
-        return held.seqs(held.in_order(self._mask(held, view, flows, names, matcher)))
+        matcher = matcher_of(view.filter)
+        return held.seqs(held.in_order(self._mask(held, view, flows, matcher)))
 
     @staticmethod
-    def _mask(
-        held: _Held, view: PacketView, flows: FlowLookup, names: Mapping[int, str], matcher: Matcher | None
-    ) -> NDArray[np.bool_]:
+    def _mask(held: _Held, view: PacketView, flows: FlowLookup, matcher: Matcher | None) -> NDArray[np.bool_]:
         """Which of the kept slots match filter and flow."""
         packets, headers = held.packets[: held.kept], held.headers[: held.kept]
-        mask = matcher(packets, headers, names) if matcher is not None else np.ones(len(packets), bool)
+        mask = matcher(packets, headers) if matcher is not None else np.ones(len(packets), bool)
         if view.flow_key:
             mask = mask & _of_tuples(headers, flows.tuples_of(view.flow_key))
         return mask

@@ -1,0 +1,192 @@
+"""The trace: armed, listened to, put together, disarmed. One at a time."""
+
+import asyncio
+import errno
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from cttui.kernel import ctnetlink, netstat, sysctl
+from cttui.kernel.nft_netlink import NftSocket
+from cttui.kernel.ruleset import RuleSet
+from cttui.kernel.trace import Trace
+from cttui.kernel.trace_table import MOST_PACKETS, TraceTable, base_chains, rule_numbers
+from cttui.model.messages import JourneyView, Result
+from cttui.model.packet import Journey, JourneysReading
+from cttui.probe.journey_words import Evidence, RuleBook
+from cttui.probe.journeys import Journeys
+from cttui.probe.packet_log import FlowLookup
+from cttui.probe.trace_filter import alternatives
+
+MOST_BURST = 10_000
+"""Packets of a burst that are traced."""
+_NEARLY_FULL = 0.95
+"""From here on the garbage collector frees entries (gc_worker): a table that was full may be a little below."""
+
+ReadRules = Callable[[], Awaitable[RuleSet]]
+
+
+class Traces:
+    """`rules` reads the rules of this namespace, for their texts."""
+
+    def __init__(self, flows: FlowLookup, rules: ReadRules) -> None:
+        self._flows = flows
+        self._rules = rules
+        self._table = TraceTable()
+        self._listener: Trace | None = None
+        self._journeys: Journeys | None = None
+        self._lost = self._capped = 0
+        self._stats: dict[str, int] = {}
+        self._network: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def armed(self) -> bool:
+        """Whether packets are being marked."""
+        return self._table.armed
+
+    async def arm(
+        self, packets: int, filter: str = "", seconds: float = 0.0, hooks: Sequence[str] = ("prerouting",)
+    ) -> None:
+        """Trace the next `packets` (at most MOST_PACKETS) that match, for `seconds` (0: until disarmed).
+
+        Forgets the journeys before. Raises FaultError, OSError (EPERM, EOPNOTSUPP before Linux 5.12).
+        """
+        tests = alternatives(filter)
+        packets = max(1, min(packets, MOST_PACKETS))
+        rules = await self._rules()
+        self.disarm()
+        sock = NftSocket()
+        try:
+            book = RuleBook(base_chains(sock), rule_numbers(sock), rules)
+        finally:
+            sock.close()
+        self._listener = Trace()
+        try:
+            self._stats, self._network = self._counters()
+            self._table.arm(packets, tests, hooks)
+        except OSError:
+            self._close_listener()
+            raise
+        self._journeys = Journeys(self._table.name, packets, book, self._why(filter, packets, seconds))
+        self._lost = self._capped = 0
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._listener.fileno(), self.receive)
+        if seconds:
+            self._timer = loop.call_later(seconds, self.disarm)
+
+    @staticmethod
+    def _why(text: str, packets: int, seconds: float) -> str:
+        what = f"packets that match {text}" if text.strip() else "every packet"
+        until = f" or {seconds:g} s" if seconds else ""
+        return f"tracing {what}, until {packets:,} packets{until}"
+
+    def receive(self) -> bool:
+        """Take waiting messages; whether there were any."""
+        if self._listener is None or self._journeys is None:
+            return False
+        batch = self._listener.step()
+        if batch is None:
+            return False
+        self._journeys.append(batch, self._listener.places, self._listener.jumps)
+        return True
+
+    def finish(self, result: Result | None = None) -> None:
+        """The burst is over: disarm, as `disarm` does.
+
+        `result` is the burst's: a table it saw full counts as full, whatever was freed since.
+        """
+        self.disarm()
+        if (
+            self._journeys is not None
+            and result is not None
+            and self._is_full(result.count_before + result.new)
+        ):
+            self._journeys.evidence = replace(self._journeys.evidence, full=True)
+
+    def disarm(self) -> None:
+        """Stop marking, take the messages still waiting, stop listening; the journeys stay."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._table.armed:
+            self._read_evidence()
+        self._table.disarm()
+        while self.receive():
+            pass
+        if self._journeys is not None:
+            self._journeys.settle()
+        self._close_listener()
+
+    def _close_listener(self) -> None:
+        if self._listener is None:
+            return
+        try:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+        except RuntimeError:
+            pass  # no loop any more
+        self._lost = self._listener.lost
+        self._listener.close()
+        self._listener = None
+
+    def reading(self, view: JourneyView) -> JourneysReading:
+        """The window of journeys that `view` asks for; empty before the first trace."""
+        if self._journeys is None:
+            return JourneysReading()
+        if self._table.armed:
+            self._read_evidence()
+        lost = self._listener.lost if self._listener is not None else self._lost
+        return self._journeys.reading(
+            view, self._flows, time.time_ns(), armed=self.armed, lost=lost, capped=self._capped
+        )
+
+    def fate(self, time_ns: int, data: bytes) -> str:
+        """Where a packet of the log ended, "" if it was not traced: PacketLog's `fate`."""
+        return self._journeys.fate(time_ns, data) if self._journeys is not None else ""
+
+    def of_packet(self, time_ns: int, data: bytes) -> Journey | None:
+        """The journey of a packet of the log, None if it was not traced."""
+        if self._journeys is None:
+            return None
+        return self._journeys.of_packet(time_ns, data, self._flows, time.time_ns())
+
+    # ---------------------------------------------------------------- evidence
+
+    @staticmethod
+    def _counters() -> tuple[dict[str, int], dict[str, int]]:
+        return ctnetlink.stats(), netstat.read()
+
+    def _read_evidence(self) -> None:
+        """What moved since arming."""
+        if self._journeys is None:
+            return
+        try:
+            matched = self._table.matched()
+            self._capped = max(0, matched - self._journeys.most)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            self._table.disarm()
+            self._journeys.why = "The trace ended early: the rule set was flushed."
+        stats, network = self._counters()
+        self._journeys.evidence = Evidence(
+            stats=_moved(self._stats, stats),
+            network=_moved(self._network, network),
+            full=self._journeys.evidence.full or self._is_full(),
+        )
+
+    @staticmethod
+    def _is_full(count: int | None = None) -> bool:
+        """Whether the table is at its limit, or `count` would be; False where it can't be read."""
+        try:
+            most = int(sysctl.read("nf_conntrack_max"))
+            count = int(sysctl.read("nf_conntrack_count")) if count is None else count
+        except (OSError, ValueError):
+            return False
+        return most > 0 and count >= _NEARLY_FULL * most
+
+
+def _moved(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    return {
+        name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)
+    }
