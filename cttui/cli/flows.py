@@ -56,7 +56,13 @@ FORMATS: dict[str, Callable[[Flow], str]] = {
 
 
 def run(
-    target: Target, filter_text: str, sort: str, descending: bool, limit: int | None, output: str, fillers: bool
+    target: Target,
+    filter_text: str,
+    sort: str,
+    descending: bool,
+    limit: int | None,
+    output: str,
+    fillers: bool,
 ) -> None:
     """Print the flows. Raises FaultError "filter" with the column of a mistake, and what links raise."""
     try:

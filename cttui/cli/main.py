@@ -33,7 +33,9 @@ class _Parser(argparse.ArgumentParser):
 def _add_target(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("target (default: this network namespace)")
     one = group.add_mutually_exclusive_group()
-    one.add_argument("--sandbox", action="store_true", help="a network namespace of its own where anything may be tried")
+    one.add_argument(
+        "--sandbox", action="store_true", help="a network namespace of its own where anything may be tried"
+    )
     one.add_argument("--netns", metavar="NAME|PATH", help="a network namespace by name (ip netns) or path")
     one.add_argument("--pid", type=int, metavar="PID", help="the network namespace of a process")
 
@@ -51,10 +53,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_target(parser)
     ui = parser.add_argument_group("dashboard")
     ui.add_argument("--free", type=int, metavar="N", help="sandbox: fill the table until N slots are left")
-    ui.add_argument("--read-only", action="store_true", default=None, help="refuse everything that changes something on a host")
+    ui.add_argument(
+        "--read-only",
+        action="store_true",
+        default=None,
+        help="refuse everything that changes something on a host",
+    )
     ui.add_argument("--theme", metavar="NAME", help="colours: dark, light, … (see docs/themes.md)")
     ui.add_argument("--hz", type=float, metavar="N", help="readings a second, 0.1 to 4 (default 1)")
-    ui.add_argument("--low-bandwidth", action="store_true", default=None, help="halve what goes to the terminal")
+    ui.add_argument(
+        "--low-bandwidth", action="store_true", default=None, help="halve what goes to the terminal"
+    )
     ui.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
     ui.add_argument("--config", type=Path, metavar="FILE", help="another configuration file")
     ui.add_argument("--record", type=Path, metavar="FILE", help="write every reading to a file")
@@ -67,12 +76,16 @@ def build_parser() -> argparse.ArgumentParser:
 
     flows = commands.add_parser("flows", help="the conntrack table as text")
     _add_target(flows)
-    flows.add_argument("filter", nargs="*", metavar="FILTER", help="as in the dashboard: dport=443 state=SYN_SENT …")
+    flows.add_argument(
+        "filter", nargs="*", metavar="FILTER", help="as in the dashboard: dport=443 state=SYN_SENT …"
+    )
     flows.add_argument("--sort", default="newest", metavar="KEY", help="a column (default: newest)")
     flows.add_argument("--ascending", action="store_true", help="smallest or oldest first")
     flows.add_argument("--limit", type=int, metavar="N", help="at most N flows")
     flows.add_argument("--output", choices=("table", "json", "conntrack"), default="table")
-    flows.add_argument("--fillers", action="store_true", help="also the entries that only fill a sandbox's table")
+    flows.add_argument(
+        "--fillers", action="store_true", help="also the entries that only fill a sandbox's table"
+    )
 
     tale = commands.add_parser("tale", help="run experiments and compare predicted with measured")
     tale.add_argument("names", nargs="*", metavar="NAME", help="none: list them")
@@ -165,13 +178,24 @@ def _command(args: argparse.Namespace) -> int:
             from cttui.cli import flows
 
             flows.run(
-                _target(args), " ".join(args.filter), args.sort, not args.ascending, args.limit, args.output, args.fillers
+                _target(args),
+                " ".join(args.filter),
+                args.sort,
+                not args.ascending,
+                args.limit,
+                args.output,
+                args.fillers,
             )
         case "tale":
             from cttui.cli import tale
 
             return tale.run(
-                args.names, every=args.all, slow=args.slow, as_json=args.json, step=args.step, script=args.script
+                args.names,
+                every=args.all,
+                slow=args.slow,
+                as_json=args.json,
+                step=args.step,
+                script=args.script,
             )
         case "packets":
             from cttui.cli import packets
@@ -201,6 +225,8 @@ def main(argv: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return faults.OK
     except PermissionError as e:
-        return faults.report(Fault("no-privilege", f"{e.filename}: {e.strerror}.", "Run as root: sudo cttui …"))
+        return faults.report(
+            Fault("no-privilege", f"{e.filename}: {e.strerror}.", "Run as root: sudo cttui …")
+        )
     except OSError as e:
         return faults.report(Fault("os", f"{e.filename or 'The system said'}: {e.strerror}."))

@@ -17,8 +17,8 @@ _ALL_RULES = 1_000_000
 def snapshot(welcome: Welcome, answer: Answer) -> dict[str, Any]:
     """The reading as a JSON object; keys as documented in docs/snapshot.md."""
     table, hooks = answer.table, answer.hooks
-    rows = []
-    for chain in hooks.chains if hooks else []:
+    rows: list[dict[str, Any]] = []
+    for chain in (c for c in hooks.chains if not c.ours) if hooks else ():
         base = {
             "backend": chain.backend,
             "family": chain.family,

@@ -40,7 +40,11 @@ def _explain_death(target: Target, code: int | None, words: list[str]) -> Fault:
     """What a probe's exit means, from its exit code and the last lines it wrote to stderr."""
     last = words[-1].strip() if words else ""
     text = " ".join(words)
-    if target.kind == "sandbox" and "unshare" in text and ("not permitted" in text or "No space left" in text):
+    if (
+        target.kind == "sandbox"
+        and "unshare" in text
+        and ("not permitted" in text or "No space left" in text)
+    ):
         return Fault(
             "no-userns",
             f"This system does not let ordinary users make a sandbox ({last}).",
@@ -48,10 +52,18 @@ def _explain_death(target: Target, code: int | None, words: list[str]) -> Fault:
             "kernel.unprivileged_userns_clone must be 1, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns 0.",
         )
     if "nsenter" in text and "not permitted" in text:
-        return Fault("no-privilege", f"The namespace of {target.label} may not be entered ({last}).", "Run as root: sudo cttui …")
+        return Fault(
+            "no-privilege",
+            f"The namespace of {target.label} may not be entered ({last}).",
+            "Run as root: sudo cttui …",
+        )
     how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
     said = f" Its last words: {last}" if last else " It said nothing."
-    return Fault("probe-died", f"The probe ended {how}.{said}", "Start it again; if that repeats, please report its last words.")
+    return Fault(
+        "probe-died",
+        f"The probe ended {how}.{said}",
+        "Start it again; if that repeats, please report its last words.",
+    )
 
 
 class Link:
@@ -96,7 +108,9 @@ class Link:
                 got = await link._receive()
         except TimeoutError:
             await link.close()
-            raise FaultError("no-welcome", f"The probe said nothing within {_WELCOME_S:.0f} s.", "Try again.") from None
+            raise FaultError(
+                "no-welcome", f"The probe said nothing within {_WELCOME_S:.0f} s.", "Try again."
+            ) from None
         except BaseException:
             await link.close()
             raise

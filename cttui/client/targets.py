@@ -11,9 +11,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cttui.model.messages import FaultError
+from cttui.model.messages import HOST_COUNT_FD, FaultError
 
 NETNS_FOLDER = Path("/run/netns")
+HOST_COUNT = (
+    "sh", "-c",
+    f'f=/proc/sys/net/netfilter/nf_conntrack_count; [ ! -r $f ] || exec {HOST_COUNT_FD}<$f; exec "$@"',
+    "cttui",
+)  # fmt: skip
+"""Goes before `unshare …`: a descriptor on which the sandbox's probe goes on reading the host's count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,9 @@ class Target:
 def _tool(name: str) -> str:
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if path is None:
-        raise FaultError("no-tool", f"`{name}` is not installed.", f"Install util-linux, which brings {name}.")
+        raise FaultError(
+            "no-tool", f"`{name}` is not installed.", f"Install util-linux, which brings {name}."
+        )
     return path
 
 
@@ -49,7 +57,7 @@ def sandbox() -> Target:
     return Target(
         "sandbox",
         "SANDBOX",
-        (_tool("unshare"), *user, "--net", "--pid", "--fork", "--kill-child=KILL", "--"),
+        (*HOST_COUNT, _tool("unshare"), *user, "--net", "--pid", "--fork", "--kill-child=KILL", "--"),
         ("--sandbox",),
     )
 
@@ -65,14 +73,20 @@ def host(netns: str | None = None, pid: int | None = None) -> Target:
         path = Path(f"/proc/{pid}/ns/net")
         label = f"PID {pid}"
         if not Path(f"/proc/{pid}").exists():
-            raise FaultError("no-pid", f"There is no process {pid}.", "`pgrep -a NAME` lists processes by name.")
+            raise FaultError(
+                "no-pid", f"There is no process {pid}.", "`pgrep -a NAME` lists processes by name."
+            )
     else:
         assert netns is not None
         path = Path(netns) if "/" in netns else NETNS_FOLDER / netns
         label = f"NETNS {path.name if '/' not in netns else netns}"
         if not path.exists():
             known = sorted(p.name for p in NETNS_FOLDER.iterdir()) if NETNS_FOLDER.is_dir() else []
-            remedy = f"Known here: {', '.join(known)}." if known else "`ip netns list` lists the named ones; none is here."
+            remedy = (
+                f"Known here: {', '.join(known)}."
+                if known
+                else "`ip netns list` lists the named ones; none is here."
+            )
             raise FaultError("no-netns", f"There is no network namespace {netns}.", remedy)
     if not os.access(path, os.R_OK):
         raise FaultError(

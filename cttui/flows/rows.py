@@ -5,16 +5,14 @@ What is written when is the business of store.py.
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cttui.flows.columns import DEFAULTS, KERNEL_COLUMNS, SCHEMA, Columns, Interned
-from cttui.flows.table import FlowTable, Rows
-
-Keys = NDArray[np.uint64]
+from cttui.flows.index import KeyIndex, Keys, Rows
+from cttui.flows.table import FlowTable
 
 GRAVE_S = 2.0
 GRAVES = 4096
@@ -53,7 +51,7 @@ class RowTable(FlowTable):
         self._base_bytes = np.zeros(capacity, np.uint64)  # what the next rate is measured from
         self._base_s = np.zeros(capacity, np.float64)  # and when that was, 0: no counters read yet
         self._ever: set[str] = set()  # optional columns some message carried: only these need resetting
-        self._row: dict[int, int] = {}
+        self._index = KeyIndex()
         self._free: Rows = np.zeros(0, np.int64)  # a stack of _free_count rows
         self._free_count = 0
         self._graves: deque[tuple[float, Rows]] = deque()
@@ -61,30 +59,47 @@ class RowTable(FlowTable):
         self._order = 0
         self._collect_above = COLLECT
 
+    @property
+    def next_order(self) -> int:
+        """The serial number (column `order`) that the next new flow gets."""
+        return self._order
+
     def row_of(self, key: int) -> int | None:
         """The row of the live flow with this key."""
-        return self._row.get(key)
+        row = int(self._find(np.array([key], np.uint64))[0])
+        return None if row < 0 else row
 
-    def _place(self, keys: Keys) -> tuple[Rows, NDArray[np.bool_]]:
-        """The row of each key and whether it is a new one; rows of new flows have still to be written."""
-        listed = keys.tolist()
-        rows = np.fromiter(map(self._row.get, listed, repeat(-1)), np.int64, len(listed))
+    def _find(self, keys: Keys) -> Rows:
+        """The row of each key, -1 where there is none."""
+        return self._index.find(keys, self._columns["key"])
+
+    def _place(self, keys: Keys, *, unique: bool) -> tuple[Rows, NDArray[np.bool_]]:
+        """The row of each key and whether it is a new one; rows of new flows have still to be written.
+
+        `unique` False: a key may be there twice (a dump over a resized hash table), and is then one row.
+        """
+        mine = self._columns["key"]
+        rows = self._index.find(keys, mine)
         fresh = rows < 0
         missing = int(np.count_nonzero(fresh))
         if not missing:
             return rows, fresh
+        wanted = keys if missing == len(keys) else keys[fresh]
         taken = self._take(missing)
-        before = len(self._row)
-        wanted = listed if missing == len(listed) else keys[fresh].tolist()
-        self._row.update(zip(wanted, taken.tolist(), strict=True))
-        made = len(self._row) - before
-        if made != missing:  # one key twice in a dump slice: the later row has it, the other goes back
-            used = np.array([self._row[key] for key in wanted], np.int64)
-            self._give_back(np.setdiff1d(taken, used))
-            taken = used
+        mine = self._columns["key"]  # _take may have made a longer one
+        mine[taken] = wanted
+        self._index.add(wanted, taken, mine)
+        if not unique:
+            first = self._index.find(wanted, mine)
+            twice = first != taken
+            if twice.any():
+                self._index.remove(taken[twice])
+                self._give_back(taken[twice])
+                taken = first
+                missing -= int(np.count_nonzero(twice))
         rows[fresh] = taken
         self._live[taken] = True
-        self._count += made
+        self._count += missing
         return rows, fresh
 
     def _take(self, n: int) -> Rows:
@@ -111,7 +126,6 @@ class RowTable(FlowTable):
         self,
         rows: Rows,
         fresh: NDArray[np.bool_],
-        keys: Keys,
         columns: Columns,
         now: float,
         *,
@@ -121,15 +135,15 @@ class RowTable(FlowTable):
         self._ever |= columns.keys() & _OPTIONAL
         made = int(np.count_nonzero(fresh))
         if made == len(rows):
-            self._fill(rows, keys, columns, now)
+            self._fill(rows, columns, now)
         elif not made:
             self._overwrite(rows, columns, CHANGING, now, complete=complete)
         else:
             known = ~fresh
-            self._fill(rows[fresh], keys[fresh], pick(columns, fresh), now)
+            self._fill(rows[fresh], pick(columns, fresh), now)
             self._overwrite(rows[known], pick(columns, known), CHANGING, now, complete=complete)
 
-    def _fill(self, rows: Rows, keys: Keys, columns: Columns, now: float) -> None:
+    def _fill(self, rows: Rows, columns: Columns, now: float) -> None:
         """Write all of new flows."""
         n = len(rows)
         if not n:
@@ -146,7 +160,6 @@ class RowTable(FlowTable):
                 value = DEFAULTS.get(name, 0)
                 if value or not virgin:
                     mine[name][at] = value
-        mine["key"][at] = keys
         mine["born_s"][at] = now
         mine["read_s"][at] = now
         mine["order"][at] = np.arange(self._order, self._order + n, dtype=np.uint64)
@@ -235,8 +248,7 @@ class RowTable(FlowTable):
         """Flows have ended: their rows stay for GRAVE_S, then are free."""
         if not len(rows):
             return
-        for key in self._columns["key"][rows].tolist():
-            self._row.pop(key, None)
+        self._index.remove(rows)
         self._live[rows] = False
         self._ended[rows] = True
         self._columns["timeout_s"][rows] = 0

@@ -29,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 CHILD_TIMEOUT_S = 60.0
-OURS = re.compile(r"cttui_\d+\Z")
+OURS = re.compile(r"cttui_(?:trace_)?\d+\Z")
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where the tools are for people whose PATH leaves the administrator's directories out."""
 

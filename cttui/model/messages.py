@@ -14,6 +14,9 @@ from cttui.model.tunables import Tunable
 
 PROTOCOL = 1
 
+HOST_COUNT_FD = 9
+"""Descriptor on which a sandbox's probe finds the host's nf_conntrack_count, opened outside of it."""
+
 # ---------------------------------------------------------------- client → probe: questions
 
 

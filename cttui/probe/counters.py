@@ -5,7 +5,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cttui.kernel import sysctl
+from cttui.model.hooks import Stage
 from cttui.model.table import Series
 
 INTERVAL_S = 1.0
@@ -28,6 +31,13 @@ class Sample:
     ended: int
     exact: bool
 
+    @property
+    def full(self) -> bool | None:
+        """Whether the table is at its limit; None where either number can't be read."""
+        if self.count is None or self.maximum is None:
+            return None
+        return bool(self.maximum) and self.count >= self.maximum
+
 
 def read_number(name: str) -> int | None:
     """A sysctl that is one number, None where it does not exist or can't be read."""
@@ -42,6 +52,17 @@ def grown(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     return {name: max(0, value - before.get(name, value)) for name, value in now.items()}
 
 
+def stage_growth(before: list[Stage], after: list[Stage]) -> list[Stage]:
+    """What each stage counted between two readings; stages armed in between count from zero."""
+    old = {(s.family, s.hook, s.priority): s for s in before}
+    out = []
+    for s in after:
+        was = old.get((s.family, s.hook, s.priority))
+        packets, size = (s.packets - was.packets, s.bytes - was.bytes) if was else (s.packets, s.bytes)
+        out.append(msgspec.structs.replace(s, packets=packets, bytes=size, pps=None))
+    return out
+
+
 @dataclass
 class Counters:
     """Takes samples and turns neighbours into rates. `read_stats`, `read_network`: name → total."""
@@ -49,6 +70,8 @@ class Counters:
     read_stats: Callable[[], dict[str, int]]
     read_network: Callable[[], dict[str, int]]
     last: Sample | None = None
+    was_full: bool | None = None
+    """Whether any reading so far saw the table at its limit: the reason for drops that are long past."""
     rates: dict[str, float] = field(default_factory=dict)
     network_rates: dict[str, float] = field(default_factory=dict)
     _history: dict[str, collections.deque[float]] = field(
@@ -57,7 +80,7 @@ class Counters:
 
     def read(self, now: float, new: int, ended: int, exact: bool) -> Sample:
         """One sample; `new` and `ended` are the store's totals, `exact` whether events stand behind them."""
-        return Sample(
+        sample = Sample(
             now,
             read_number("nf_conntrack_count"),
             read_number("nf_conntrack_max"),
@@ -68,6 +91,8 @@ class Counters:
             ended,
             exact,
         )
+        self.was_full = self.was_full or sample.full
+        return sample
 
     def take(self, sample: Sample) -> None:
         """Add a regular sample to the history; the rates are over the time since the one before."""

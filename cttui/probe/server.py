@@ -9,9 +9,13 @@ import asyncio
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from cttui.model import framing
 from cttui.model.messages import PROTOCOL, Ask, Do, Done, Fault, FaultError, Hello, ToClient, ToProbe
+
+if TYPE_CHECKING:
+    from cttui.probe.sandbox import Sandbox
 
 NICE = 5
 """The probe yields to what it watches."""
@@ -20,9 +24,8 @@ NICE = 5
 class Server:
     """Reads frames from fd 0, answers on fd 1, until EOF, SIGTERM or SIGHUP."""
 
-    def __init__(self, sandbox: bool, host_count_fd: int | None) -> None:
+    def __init__(self, sandbox: "Sandbox | None") -> None:
         self._sandbox = sandbox
-        self._host_count_fd = host_count_fd
         self._decoder = framing.probe_decoder()
         self._out = bytearray()
         self._ended: asyncio.Future[int]
@@ -105,14 +108,20 @@ class Server:
     async def _serve(self) -> None:
         hello = await self._queue.get()
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
-            theirs = f"protocol {hello.protocol} (cttui {hello.app})" if isinstance(hello, Hello) else "no greeting"
+            theirs = (
+                f"protocol {hello.protocol} (cttui {hello.app})"
+                if isinstance(hello, Hello)
+                else "no greeting"
+            )
             raise FaultError(
-                "version", f"The probe speaks protocol {PROTOCOL}, the client {theirs}.", "Install the same version on both sides."
+                "version",
+                f"The probe speaks protocol {PROTOCOL}, the client {theirs}.",
+                "Install the same version on both sides.",
             )
         # Imports numpy and pyroute2: after the greeting, so that a version mismatch answers at once.
         from cttui.probe.engine import Engine
 
-        engine = Engine(sandbox=self._sandbox, hello=hello, host_count_fd=self._host_count_fd)
+        engine = Engine(sandbox=self._sandbox, hello=hello)
         try:
             self._send(await engine.start())
             while True:
@@ -133,11 +142,18 @@ def main(argv: list[str]) -> int:
     """Entry of `cttui probe`. Exit code 0 after EOF or a signal, 2 after a Fault, 1 after a bug."""
     parser = argparse.ArgumentParser(prog="cttui probe")
     parser.add_argument("--sandbox", action="store_true")
-    parser.add_argument("--host-count-fd", type=int)
     args = parser.parse_args(argv)
     os.nice(NICE)
     try:
-        return asyncio.run(Server(args.sandbox, args.host_count_fd).run())
+        box = None
+        if args.sandbox:
+            from cttui.probe.sandbox import open_sandbox
+
+            box = open_sandbox()
+        return asyncio.run(Server(box).run())
+    except FaultError as e:
+        os.write(1, framing.encode(e.fault))
+        return 2
     except KeyboardInterrupt:
         return 0
     except Exception as e:  # last words on stderr: the client shows them

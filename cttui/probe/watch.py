@@ -11,6 +11,7 @@ import time
 from cttui.flows.columns import Interned
 from cttui.flows.store import Store
 from cttui.kernel import ctnetlink
+from cttui.model import filters
 
 DUTY = 0.10
 SHORTEST_S = 1.0
@@ -27,11 +28,15 @@ class Watch:
         self.store = Store(self.interned)
         self.events: ctnetlink.Events | None = None
         self.dumped_at: float | None = None
+        self.dumped = asyncio.Event()
+        """Set once there has been a whole dump."""
         self.dump_cost_s: float | None = None
         self.interval_s = SHORTEST_S
         self.resyncs = 0
         self.events_total = 0
         self.lost_total = 0
+        self.running = False
+        """Whether the store is being kept up to date."""
         self._wake = asyncio.Event()
         self._dumping = asyncio.Lock()
         self._gap = 0
@@ -42,6 +47,7 @@ class Watch:
         """Listen to NEW, UPDATE and DESTROY, then resync: what happened before was not heard."""
         if self.events is None:
             self.events = ctnetlink.Events(self.decoder)
+            self.store.events_attached = True
             asyncio.get_running_loop().add_reader(self.events.fileno(), self.receive_events)
             self._wake.set()
 
@@ -51,6 +57,7 @@ class Watch:
             asyncio.get_running_loop().remove_reader(self.events.fileno())
             self.events.close()
             self.events = None
+            self.store.events_attached = False
 
     def receive_events(self) -> bool:
         """Apply one batch of events, at most 512; whether there was one."""
@@ -62,6 +69,7 @@ class Watch:
         self.events_total += self.events.count - count
         if self.events.lost != lost:
             self.lost_total += self.events.lost - lost
+            self.store.lost()
             self.resyncs += 1
             self._wake.set()
         if batches:
@@ -76,10 +84,10 @@ class Watch:
 
     # ------------------------------------------------------------ dumps
 
-    async def dump(self) -> None:
-        """One whole dump in bounded slices, then reconcile."""
+    async def dump(self, attributes: bytes = b"") -> None:
+        """One whole dump in bounded slices, then reconcile. `attributes`: the kernel's part of a filter."""
         async with self._dumping:
-            dump = ctnetlink.Dump(self.decoder)
+            dump = ctnetlink.Dump(self.decoder, filter=attributes)
             cost = 0.0
             self.store.begin_dump()
             dump.start()
@@ -95,20 +103,43 @@ class Watch:
                     await asyncio.sleep(0)
             finally:
                 dump.close()
-            found = self.store.end_dump(time.monotonic())
+            found = self.store.end_dump(time.monotonic(), complete=not dump.interrupted)
             self.dumped_at = time.monotonic()
+            self.dumped.set()
             self.dump_cost_s = cost
+            if found.again:
+                self._wake.set()
             quiet = found.ghosts == 0 and (self.events is not None or found.added + found.ended == 0)
             shortest = max(SHORTEST_S, cost / DUTY - cost)
             longest = max(LONGEST_S, shortest)
-            self.interval_s = min(self.interval_s * 2, longest) if quiet else max(self.interval_s / 2, shortest)
+            self.interval_s = (
+                min(self.interval_s * 2, longest) if quiet else max(self.interval_s / 2, shortest)
+            )
             self.interval_s = min(max(self.interval_s, shortest), longest)
+
+    async def dump_filtered(self, text: str) -> bool:
+        """One dump for a script; whether the kernel did part of the filter and only that part is held.
+
+        Only before `run`: afterwards the store holds everything, and a full dump keeps it so.
+        """
+        attributes = b""
+        if text and not self.running:
+            from cttui.kernel.ctfilter import kernel_filter
+
+            attributes, _ = kernel_filter(filters.parse(text))
+        await self.dump(attributes)
+        return bool(attributes)
 
     async def run(self) -> None:
         """Dump for ever, at the adaptive interval."""
+        self.running = True
         while True:
             self._wake.clear()
             await self.dump()
+            while self.events is not None and self.events.behind:
+                # Until its queue has run empty the kernel drops every event: a dump now would be outdated.
+                self.drain_events()
+                await asyncio.sleep(0)
             cost = self.dump_cost_s or 0.0
             shortest = max(SHORTEST_S, cost / DUTY - cost)
             await asyncio.sleep(shortest)
@@ -129,6 +160,13 @@ class Watch:
         if gap != self._gap:
             self._gap = gap
             self._wake.set()
+
+    def expect_fillers(self, coming: bool) -> None:
+        """Fillers are made and removed by the hundred thousand: not worth an event each, a dump follows."""
+        if coming:
+            self.detach_events()
+        else:
+            self.attach_events()
 
     def resync(self) -> None:
         """Ask for a dump as soon as the duty allows."""
