@@ -11,7 +11,9 @@ from cttui.ui.cells import Cells, Line, Run, spread, width_of
 from cttui.ui.session import Phase, State
 
 STALE_S = 3.0
-"""From here on the age of what is on screen is said in the header."""
+"""From here on a probe that doesn't answer is said to."""
+AGES = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Ages of the last whole dump that are said: a second hand would repaint a screen on which nothing happens."""
 
 
 def age_words(seconds: float) -> str:
@@ -54,8 +56,8 @@ def header_line(
     elif not state.focused:
         right.append((" unfocused: slow ", "muted"))
     else:
-        if dump_age_s is not None and dump_age_s >= STALE_S:
-            right.append((f" flows {age_words(_step(dump_age_s))} old ", "muted"))
+        if old := dump_words(dump_age_s):
+            right.append((f" {old} ", "muted"))
         right.append((f" {rate_words(state.hz)} ", "muted"))
     room = width - sum(width_of(t) for t, _ in left + right)
     while middle and sum(len(m) + 2 for m in middle) > room:
@@ -72,9 +74,10 @@ def _short(kernel: str) -> str:
     return kernel if len(kernel) <= 12 else kernel.split("-", 1)[0]
 
 
-def _step(seconds: float) -> float:
-    """Ages in steps of five seconds: a second hand would repaint a screen on which nothing happens."""
-    return seconds - seconds % 5
+def dump_words(dump_age_s: float | None) -> str:
+    """How old the rows are that no event told of, in steps; "" while that is nothing to speak of."""
+    reached = [age for age in AGES if dump_age_s is not None and dump_age_s >= age]
+    return f"flows >{age_words(reached[-1])} old" if reached else ""
 
 
 class Header(Cells):

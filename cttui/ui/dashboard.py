@@ -12,7 +12,7 @@ from textual.screen import Screen
 from cttui.model.messages import Answer, Ask, Job, Notice, PacketView
 from cttui.ui import actions, faults, keymap
 from cttui.ui.bars import Header, KeyBar
-from cttui.ui.cells import Cells, Line
+from cttui.ui.cells import Cells, Line, spread
 from cttui.ui.detail import flow_paragraphs
 from cttui.ui.dialogs import Prose
 from cttui.ui.filter_bar import FilterBar
@@ -55,9 +55,9 @@ class Banner(Cells):
 
     def __init__(self) -> None:
         super().__init__(id="banner")
-        self.lines: list[Line] = []
+        self.lines: list[tuple[Line, Line]] = []
 
-    def say(self, lines: list[Line]) -> None:
+    def say(self, lines: list[tuple[Line, Line]]) -> None:
         """Say these; none: the banner takes no line."""
         if lines != self.lines:
             grown = len(lines) != len(self.lines)
@@ -71,7 +71,7 @@ class Banner(Cells):
         return len(self.lines)
 
     def lay_out(self, width: int, height: int) -> list[Line]:
-        return self.lines[:height]
+        return [tuple(spread(left, right, width)) for left, right in self.lines[:height]]
 
 
 class Detail(Prose):
@@ -279,7 +279,7 @@ class Dashboard(Screen[None]):
             self.hooks.show(answer.hooks)
         self._follow_settings(answer)
         self.say()
-        self.query_one(Header).show(self.state, dump_age_s=answer.health.dump_age_s)
+        self.tick(None)
 
     def show_detail(self) -> None:
         """The flow under the cursor in the detail panel, where that is on screen."""
@@ -305,7 +305,7 @@ class Dashboard(Screen[None]):
         """Bring the banner, and in presenter mode the big digits, up to date."""
         lines = faults.banner(self.answer, self.state.welcome, self.burst, self.pending, self._key)
         if self.presenting and self.caption:
-            lines.append(((f" {self.caption} ", "caption"),))
+            lines.append((((f" {self.caption} ", "caption"),), ()))
         self.query_one(Banner).say(lines)
         if self.presenting and self.answer is not None:
             self.query_one(BigDigits).show(faults.big_numbers(self.answer, self.burst))
@@ -332,9 +332,10 @@ class Dashboard(Screen[None]):
 
     def tick(self, waiting_s: float | None) -> None:
         """Once a second: say when the probe hasn't answered for a while."""
-        self.query_one(Header).show(
-            self.state, age_s=waiting_s, dump_age_s=self.answer.health.dump_age_s if self.answer else None
-        )
+        health = self.answer.health if self.answer is not None else None
+        # With events attached the rows are as old as the last event, not as the last dump.
+        dump_age_s = health.dump_age_s if health is not None and not health.events_attached else None
+        self.query_one(Header).show(self.state, age_s=waiting_s, dump_age_s=dump_age_s)
 
     # ------------------------------------------------------------ events
 

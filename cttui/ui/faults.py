@@ -7,6 +7,7 @@ from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.ui.cells import Line
+from cttui.ui.questions import by_rule
 
 Key = Callable[[str], str]
 """Action id → the key a person has for it."""
@@ -129,10 +130,9 @@ def big_numbers(answer: Answer, job: Job | None) -> list[tuple[str, str, str]]:
     result = job.result if job is not None else None
     if result is not None:
         out.append((f"{result.sent:,}", "sent", ""))
-        out += [(f"{n:,}", f"{name} PREROUTING", "") for name, n in prerouting(result)]
-        out.append((f"{result.new:,}", "new flows", ""))
+        out += [(f"{n:,}", name, "") for name, n in prerouting(result)]
         lost = result.stats.get("drop", 0)
-        out.append((f"{lost:,}", "dropped by conntrack", "level-full" if lost else ""))
+        out.append((f"{lost:,}", "dropped", "level-full" if lost else ""))
     elif table.rates.get("drop"):
         out.append((f"{table.rates['drop']:,.0f}", "drops a second", "level-full"))
     return out
@@ -150,11 +150,17 @@ def prerouting(result: Result) -> list[tuple[str, int]]:
 def loss_words(table: TableReading, hooks: HooksReading | None, result: Result | None) -> str:
     """The one sentence on what is being lost now, "" where nothing is."""
     full = bool(table.maximum and table.count is not None and table.count >= table.maximum)
-    losses = [x for x in (hooks.losses if hooks else []) if x.is_loss and x.packets]
+    losses = [x for x in (hooks.losses if hooks else []) if x.is_loss and x.packets and not by_rule(x)]
     if losses:
         worst = max(losses, key=lambda x: x.packets)
         total = sum(x.packets for x in losses)
-        return f"{total:,} packets lost, {worst.packets:,} between {clean(worst.after)} and {clean(worst.before)}: {clean(worst.cause)}"
+        more = f" (of {total:,} lost)" if total > worst.packets else ""
+        cause = clean(worst.cause)
+        if worst.source.startswith("drop ") and full:
+            cause = "lost in conntrack: table full (no rule dropped them)"
+        if cause == "unknown":
+            cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
+        return f"{worst.packets:,} {'packet' if worst.packets == 1 else 'packets'} {cause.removeprefix('packets ')}{more}"
     rate = table.rates.get("drop", 0.0)
     if rate > 0:
         why = "table full" if full else "see the statistics"
@@ -174,43 +180,45 @@ def loss_words(table: TableReading, hooks: HooksReading | None, result: Result |
 
 def banner(
     answer: Answer | None, welcome: Welcome | None, job: Job | None, pending: str, key: Key
-) -> list[Line]:
-    """Lines between the figures and the flows; none where all is well."""
-    lines: list[Line] = []
-    if pending:
-        lines.append(((" ! ", "level-warn"), (pending, "level-warn")))
+) -> list[tuple[Line, Line]]:
+    """Lines between the figures and the flows, each as (what stands at the left, what at the right edge)."""
+    lines: list[tuple[Line, Line]] = []
+    if pending.strip():
+        lines.append(
+            (
+                ((" ! ", "level-warn"), (pending, "level-warn")),
+                ((f"{key('tunables')} ", "key"), ("keep or undo ", "muted")),
+            )
+        )
     if answer is not None:
         result = job.result if job is not None else None
         loss = loss_words(answer.table, answer.hooks, result)
         if loss:
             lines.append(
                 (
-                    (" ! ", "error-text"),
-                    (f"{loss}   ", "error-text"),
-                    (key("explain"), "key"),
-                    (" explain", "muted"),
+                    ((" ! ", "error-text"), (loss, "error-text")),
+                    ((f"  {key('explain')} ", "key"), ("explain ", "muted")),
                 )
             )
         elif welcome is not None and "ctnetlink" not in welcome.can:
             lines.append(
                 (
-                    (" ! ", "level-warn"),
-                    ("counters only: the flows need privilege", "level-warn"),
-                    ("   sudo cttui", "muted"),
+                    (
+                        (" ! ", "level-warn"),
+                        ("counters only: reading the flows needs privilege", "level-warn"),
+                    ),
+                    (("sudo cttui ", "muted"),),
                 )
             )
         elif answer.health.events_lost:
-            lines.append(
-                (
-                    (" ! ", "level-warn"),
-                    (
-                        f"events were lost {answer.health.events_lost} times; each time the table was read anew",
-                        "level-warn",
-                    ),
-                )
-            )
+            lost = f"events were lost {answer.health.events_lost} times; each time the table was read anew"
+            lines.append((((" ! ", "level-warn"), (lost, "level-warn")), ()))
     if job is not None:
         style = "error-text" if job.fault is not None else "value"
-        tail = key("cancel") + " stops" if job.state == "running" else key("result") + " details"
-        lines.append(((" " + summary(job) + "   ", style), (tail, "muted")))
+        running = job.state == "running"
+        tail = (
+            (f"  {key('cancel' if running else 'result')} ", "key"),
+            ("stop " if running else "details ", "muted"),
+        )
+        lines.append((((f" {summary(job)}", style),), tail))
     return lines

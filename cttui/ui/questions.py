@@ -124,11 +124,15 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
     out.append((sent, "value"))
     for name, n in sorted(result.send_errors.items()):
         out.append((f"          {n:,} refused by the system: {clean(name)}", "error-text"))
+    ruled = {(d.family, d.table, d.chain, d.packets) for d in result.counters if d.rule}
     for delta in result.counters:
-        if not delta.packets:
+        # A policy that counted what a rule of its chain counted says nothing new.
+        if not delta.packets or (
+            not delta.rule and (delta.family, delta.table, delta.chain, delta.packets) in ruled
+        ):
             continue
         where = f"{delta.table} {delta.chain}"
-        what = f"rule {delta.rule}: {clean(delta.text, 40)}" if delta.rule else "policy"
+        what = f"rule {delta.rule}: {clean(delta.text, 60) or 'counts only'}" if delta.rule else "policy"
         out.append(f"  +{delta.packets:<8,}{where:<20} {what}")
     states = ", ".join(
         f"{n:,} {clean(state)}" for state, n in sorted(result.new_by_state.items(), key=lambda kv: -kv[1])
@@ -145,8 +149,8 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
             style = "error-text" if name in ("drop", "insert_failed") else "level-warn"
             out.append((f"{name:<9} +{n:,}  {STATISTICS[name]}", style))
     for loss in result.losses:
-        style = "error-text" if loss.is_loss else "muted"
-        verb = "lost" if loss.is_loss else "merged"
+        style = "muted" if by_rule(loss) or not loss.is_loss else "error-text"
+        verb = "dropped" if by_rule(loss) else "lost" if loss.is_loss else "merged"
         out.append(
             (
                 f"{verb:<9} {loss.packets:,} between {clean(loss.after)} and {clean(loss.before)}: {clean(loss.cause)}",
@@ -159,8 +163,13 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
         not any(result.stats.get(n) for n in ("drop", "insert_failed", "early_drop", "invalid"))
         and not result.losses
     ):
-        out.append(("losses    none: no conntrack statistic moved", "right"))
+        out.append(("losses    none that a rule did not mean: no conntrack statistic moved", "right"))
     return out
+
+
+def by_rule(loss: Loss) -> bool:
+    """Whether a rule or policy dropped these packets: somebody meant that."""
+    return loss.is_loss and (" rule " in loss.source or "policy" in loss.source)
 
 
 def explanation(

@@ -200,7 +200,11 @@ class Session:
     def _link(self) -> AnyLink:
         link = self._links.get(self.state.target.label)
         if link is None:
-            raise FaultError("no-probe", "There is no probe to ask yet.", "Wait a moment, or restart it.")
+            raise FaultError(
+                "no-probe",
+                "There is no probe here to do that.",
+                "Wait until it has started, or start a new one.",
+            )
         return link
 
     @property

@@ -270,7 +270,7 @@ class Tunables(Dialog[None]):
 class Help(Cells):
     """What the setting under the cursor does, in two or three lines."""
 
-    DEFAULT_CSS = "Tunables Help { height: 3; margin-top: 1; }"
+    DEFAULT_CSS = "Help { height: 3; margin-top: 1; }"
 
     def __init__(self) -> None:
         super().__init__()
