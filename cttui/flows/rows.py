@@ -52,6 +52,7 @@ class RowTable(FlowTable):
         self._base_s = np.zeros(capacity, np.float64)  # and when that was, 0: no counters read yet
         self._ever: set[str] = set()  # optional columns some message carried: only these need resetting
         self._index = KeyIndex()
+        self._ahead = 0  # where the next flow of a dump stands if the table has not changed since the last
         self._free: Rows = np.zeros(0, np.int64)  # a stack of _free_count rows
         self._free_count = 0
         self._graves: deque[tuple[float, Rows]] = deque()
@@ -79,10 +80,17 @@ class RowTable(FlowTable):
         `unique` False: a key may be there twice (a dump over a resized hash table), and is then one row.
         """
         mine = self._columns["key"]
+        n = len(keys)
+        ahead = mine[self._ahead : self._ahead + n]
+        if len(ahead) == n and (ahead == keys).all() and self._live[self._ahead : self._ahead + n].all():
+            rows = np.arange(self._ahead, self._ahead + n)
+            self._ahead += n
+            return rows, np.zeros(n, np.bool_)
         rows = self._index.find(keys, mine)
         fresh = rows < 0
         missing = int(np.count_nonzero(fresh))
         if not missing:
+            self._ahead = int(rows[-1]) + 1 if n else 0
             return rows, fresh
         wanted = keys if missing == len(keys) else keys[fresh]
         taken = self._take(missing)
@@ -98,6 +106,7 @@ class RowTable(FlowTable):
                 taken = first
                 missing -= int(np.count_nonzero(twice))
         rows[fresh] = taken
+        self._ahead = int(rows[-1]) + 1
         self._live[taken] = True
         self._count += missing
         return rows, fresh
@@ -148,10 +157,8 @@ class RowTable(FlowTable):
         n = len(rows)
         if not n:
             return
+        at = _together(rows)
         virgin = int(rows.min()) >= self._virgin
-        at: Rows | slice = rows
-        if virgin and (rows[1:] - rows[:-1] == 1).all():
-            at = slice(int(rows[0]), int(rows[0]) + n)
         mine = self._columns
         for name in KERNEL_COLUMNS:
             if name in columns:
@@ -181,17 +188,18 @@ class RowTable(FlowTable):
         if not len(rows):
             return
         mine = self._columns
+        at = _together(rows)
         if "orig_bytes" in columns:
             self._rate(rows, columns, now)
         for name in names:
             if name in columns:
-                mine[name][rows] = columns[name]
+                mine[name][at] = columns[name]
             elif complete and name in self._ever:
-                mine[name][rows] = DEFAULTS.get(name, 0)
+                mine[name][at] = DEFAULTS.get(name, 0)
         if "mark" not in columns and names is CHANGING:
-            mine["mark"][rows] = 0  # an event leaves it out only where it is 0 (ctnetlink_dump_mark)
+            mine["mark"][at] = 0  # an event leaves it out only where it is 0 (ctnetlink_dump_mark)
         if "timeout_s" in columns:
-            mine["read_s"][rows] = now
+            mine["read_s"][at] = now
 
     def _rate(self, rows: Rows, columns: Columns, now: float) -> None:
         """Bits per second since the last reading that lies far enough back."""
@@ -267,6 +275,14 @@ class RowTable(FlowTable):
             self._give_back(rows)
         if self._grave_count != before:
             self.generation += 1
+
+
+def _together(rows: Rows) -> Rows | slice:
+    """A slice where the rows stand one behind the other: several times as fast to write to."""
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first == len(rows) - 1 and (rows[1:] - rows[:-1] == 1).all():
+        return slice(first, last + 1)
+    return rows
 
 
 def pick(columns: Columns, which: NDArray[Any]) -> Columns:

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from cttui.flows.batch import DESTROY, NEW, Batch, keys_of
 from cttui.flows.columns import Columns, Interned
+from cttui.flows.index import Keys, Rows
 from cttui.flows.rounds import rounds
-from cttui.flows.rows import ROOM, UNTOLD, Keys, RowTable, pick
-from cttui.flows.table import Rows
+from cttui.flows.rows import ROOM, UNTOLD, RowTable, pick
 
 CHANGES = 1 << 16
 """Keys kept for drain_changes."""
@@ -118,8 +118,8 @@ class Store(RowTable):
             kinds, keys, columns = kinds[alive], keys[alive], pick(columns, alive)
         if self._tombstones:
             self._tombstones.difference_update(keys.tolist())
-        rows, fresh = self._place(keys)
-        self._write(rows, fresh, keys, columns, now, complete=False)
+        rows, fresh = self._place(keys, unique=True)
+        self._write(rows, fresh, columns, now, complete=False)
         self._seen[rows] = self._epoch
         self._told[rows] = self._epoch
         if self.recording:
@@ -128,16 +128,15 @@ class Store(RowTable):
 
     def _destroy(self, keys: Keys, columns: Columns, now: float) -> None:
         """End flows by DESTROY, with the last counters and timestamps it brings."""
-        listed = keys.tolist()
         if self._dumping:
-            self._tombstones.update(listed)
-        rows = np.fromiter(map(self._row.get, listed, repeat(-1)), np.int64, len(listed))
+            self._tombstones.update(keys.tolist())
+        rows = self._find(keys)
         known = rows >= 0
         if not known.all():
             rows, columns = rows[known], pick(columns, known)
             if self._unheard:
-                self.ended_total -= sum(self._unheard.pop(key, None) is not None for key in listed)
-        self.ended_total += len(listed)
+                self.ended_total -= sum(self._unheard.pop(key, None) is not None for key in keys.tolist())
+        self.ended_total += len(keys)
         for name in (*UNTOLD, "status", "state"):
             if name in columns:
                 self._columns[name][rows] = columns[name]
@@ -157,6 +156,7 @@ class Store(RowTable):
         self._tainted = False
         self._tombstones.clear()
         self._found = [0, 0, 0]
+        self._ahead = 0
 
     def put_dump(self, batches: Iterable[Batch], now: float) -> None:
         """Take one slice of the dump."""
@@ -168,16 +168,16 @@ class Store(RowTable):
                 if not keep.all():
                     keys, columns = keys[keep], pick(columns, keep)
             before = self._count
-            rows, fresh = self._place(keys)
+            rows, fresh = self._place(keys, unique=False)
             self._seen[rows] = self._epoch
             told = (self._told[rows] == self._epoch) & ~fresh
             if told.any():
                 untold = {name: columns[name][told] for name in UNTOLD if name in columns}
                 self._overwrite(rows[told], untold, UNTOLD, now, complete=False)
                 rest = ~told
-                rows, fresh, keys, columns = rows[rest], fresh[rest], keys[rest], pick(columns, rest)
+                rows, fresh, columns = rows[rest], fresh[rest], pick(columns, rest)
             self._found[1] += self._differing(rows, fresh, columns)
-            self._write(rows, fresh, keys, columns, now, complete=True)
+            self._write(rows, fresh, columns, now, complete=True)
             added = self._count - before
             self._found[0] += added
             if not self.events_attached:
@@ -232,16 +232,17 @@ class Store(RowTable):
             if self._tombstones:
                 self._tombstones.difference_update(keys.tolist())
             before = self._count
-            rows, fresh = self._place(keys)
-            self._write(rows, fresh, keys, batch.columns, now, complete=True)
+            rows, fresh = self._place(keys, unique=False)
+            self._write(rows, fresh, batch.columns, now, complete=True)
             self._seen[rows] = self._epoch
             self._told[rows] = self._epoch
             if not self.events_attached:
                 self.new_total += self._count - before
-        absent = [key for key in gone if key in self._row]
+        keys = np.array(list(gone), np.uint64)
         if self._dumping:
-            self._tombstones.update(absent)
-        self._end_unheard(np.array([self._row[key] for key in absent], np.int64), now)
+            self._tombstones.update(keys.tolist())
+        rows = self._find(keys)
+        self._end_unheard(rows[rows >= 0], now)
         self.generation += 1
 
     # ------------------------------------------------------------ the end of flows

@@ -1,248 +1,17 @@
-"""ctnetlink messages → columns.
+"""Buffers of ctnetlink messages → batches of columns."""
 
-Messages whose attribute headers (length and type of every attribute, nested ones too) are equal have
-equal layouts: each value stands at the same offset in all of them. So the headers of one message are
-walked in Python, the others are compared with it in one numpy operation, and every attribute of all of
-them becomes a strided view. What fits no sound layout is decoded one by one, so that nothing is lost.
-
-Attribute numbers: include/uapi/linux/netfilter/nfnetlink_conntrack.h; which message carries what:
-ctnetlink_fill_info and ctnetlink_conntrack_event in net/netfilter/nf_conntrack_netlink.c.
-"""
-
-import struct
-from dataclasses import dataclass
-from typing import Any
+import sys
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cttui.flows.batch import DESTROY, NEW, UPDATE, Batch
-from cttui.flows.columns import SCHEMA, Columns, Interned
-from cttui.kernel.netlink import HEADER, NFGENMSG, NLA_TYPE_MASK, NLM_F_CREATE, NLM_F_EXCL
+from cttui.flows.columns import SCHEMA, Interned
+from cttui.kernel.ctlayout import FIRST, Layout, decode_one, fields_of, walk
+from cttui.kernel.netlink import HEADER, NLM_F_CREATE, NLM_F_EXCL
 
-NFNL_SUBSYS_CTNETLINK = 1
-IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_DELETE = 0, 2
-
-Path = tuple[int, ...]
-FIRST = HEADER.size + NFGENMSG.size
-"""Offset of the first attribute in a message."""
-
-
-def _tuple_leaves(direction: int, prefix: str) -> dict[Path, tuple[str, str]]:
-    """Path → (column, big-endian type) of the plain numbers in CTA_TUPLE_ORIG or CTA_TUPLE_REPLY."""
-    return {
-        (direction, 1, 1): (f"{prefix}_src0", ">u4"), (direction, 1, 2): (f"{prefix}_dst0", ">u4"),
-        (direction, 2, 2): (f"{prefix}_sport", ">u2"), (direction, 2, 3): (f"{prefix}_dport", ">u2"),
-        (direction, 2, 4): (f"{prefix}_sport", ">u2"), (direction, 2, 7): (f"{prefix}_sport", ">u2"),
-    }  # fmt: skip
-
-
-NUMBERS: dict[Path, tuple[str, str]] = {
-    **_tuple_leaves(1, "orig"), **_tuple_leaves(2, "reply"), (1, 2, 1): ("proto", "u1"),
-    (3,): ("status", ">u4"), (7,): ("timeout_s", ">u4"), (8,): ("mark", ">u4"),
-    (11,): ("use", ">u4"), (12,): ("id", ">u4"), (18,): ("zone", ">u2"),
-    (1, 3): ("zone", ">u2"), (2, 3): ("zone", ">u2"),  # CTA_TUPLE_ZONE: a zone of one direction
-    (9, 1): ("orig_packets", ">u8"), (9, 2): ("orig_bytes", ">u8"),
-    (10, 1): ("reply_packets", ">u8"), (10, 2): ("reply_bytes", ">u8"),
-    (20, 1): ("start_ns", ">u8"), (20, 2): ("stop_ns", ">u8"),
-    (4, 1, 1): ("state", "u1"), (4, 2, 1): ("state", "u1"), (4, 3, 1): ("state", "u1"),  # TCP, DCCP, SCTP
-    (4, 1, 2): ("wscale_orig", "u1"), (4, 1, 3): ("wscale_reply", "u1"),
-    (4, 1, 4): ("tcpflags_orig", "u1"), (4, 1, 5): ("tcpflags_reply", "u1"),  # struct nf_ct_tcp_flags: flags, mask
-}  # fmt: skip
-_WIDTHS = {"u1": (1,), ">u2": (2,), ">u4": (4,), ">u8": (8,)}
-_FLAG_PAIRS = {(4, 1, 4), (4, 1, 5)}
-ADDRESSES6: dict[Path, str] = {
-    (1, 1, 3): "orig_src", (1, 1, 4): "orig_dst", (2, 1, 3): "reply_src", (2, 1, 4): "reply_dst",
-}  # fmt: skip
-ICMP: dict[tuple[Path, Path], str] = {
-    ((1, 2, 5), (1, 2, 6)): "orig_dport", ((2, 2, 5), (2, 2, 6)): "reply_dport",
-    ((1, 2, 8), (1, 2, 9)): "orig_dport", ((2, 2, 8), (2, 2, 9)): "reply_dport",
-}  # fmt: skip
-"""Type and code, shown as one number: type << 8 | code."""
-HELPER_NAME: Path = (5, 1)
-BLOBS: dict[Path, str] = {(19, 1): "secctx", (22,): "labels", (14,): "master"}
-NESTS: frozenset[Path] = frozenset(
-    {
-        (1,),
-        (2,),
-        (1, 1),
-        (1, 2),
-        (2, 1),
-        (2, 2),
-        (4,),
-        (4, 1),
-        (4, 2),
-        (4, 3),
-        (5,),
-        (9,),
-        (10,),
-        (19,),
-        (20,),
-    }
-)
-_WORDS = ("0", "1", "2", "3")
-_HEAD = struct.Struct("=HH")
-
-
-def walk(data: bytes) -> tuple[dict[Path, tuple[int, int]], list[int], bool]:
-    """(path → (offset, length) of each value, offsets of all attribute headers, whether it is sound).
-
-    Whatever is out of bounds ends its nest: what stands before it is still good.
-    """
-    leaves: dict[Path, tuple[int, int]] = {}
-    heads: list[int] = []
-    sound = True
-    todo: list[tuple[int, int, Path]] = [(FIRST, len(data), ())]
-    while todo:
-        at, end, path = todo.pop()
-        while at < end:
-            if at + 4 > end:
-                sound = False
-                break
-            length, kind = _HEAD.unpack_from(data, at)
-            if length < 4 or at + length > end:
-                sound = False
-                break
-            heads.append(at)
-            here = (*path, kind & NLA_TYPE_MASK)
-            if here in NESTS:
-                todo.append((at + 4, at + length, here))
-            else:
-                leaves[here] = (at + 4, length - 4)
-            at += (length + 3) & ~3
-    return leaves, heads, sound
-
-
-@dataclass(frozen=True, slots=True)
-class Fields:
-    """Where the values of a layout stand."""
-
-    numbers: dict[str, tuple[int, str]]
-    """column → (offset, type)."""
-    pairs: dict[str, tuple[int, int]]
-    """column → offsets of the high and the low byte."""
-    blobs: dict[str, tuple[int, int]]
-    """column → (offset, length) of what is interned."""
-    zone_dir: int
-
-    @property
-    def identifies(self) -> bool:
-        """Whether there is enough to tell which flow this is."""
-        return "id" in self.numbers and "orig_src0" in self.numbers and "orig_dst0" in self.numbers
-
-
-def fields_of(leaves: dict[Path, tuple[int, int]]) -> Fields:
-    """The values of the schema among a message's leaves; one of an unexpected length is left out."""
-    numbers: dict[str, tuple[int, str]] = {"family": (HEADER.size, "u1")}
-    pairs: dict[str, tuple[int, int]] = {}
-    blobs: dict[str, tuple[int, int]] = {}
-    zone_dir = 0
-    for path, (at, length) in leaves.items():
-        if path in NUMBERS:
-            column, kind = NUMBERS[path]
-            if length in _WIDTHS[kind] or (path in _FLAG_PAIRS and length == 2):
-                numbers[column] = (at, kind)
-                if column == "zone":
-                    zone_dir = path[0] if len(path) == 2 else 0
-        elif path in ADDRESSES6:
-            if length == 16:
-                for word in range(4):
-                    numbers[f"{ADDRESSES6[path]}{word}"] = (at + 4 * word, ">u4")
-        elif path == HELPER_NAME:
-            blobs["helper"] = (at, length)
-        elif path in BLOBS:
-            blobs[BLOBS[path]] = (at, length)
-    for (high, low), column in ICMP.items():
-        if leaves.get(high, (0, 0))[1] == 1 and leaves.get(low, (0, 0))[1] == 1:
-            pairs[column] = (leaves[high][0], leaves[low][0])
-    return Fields(numbers, pairs, blobs, zone_dir)
-
-
-def _text(raw: bytes) -> str:
-    return raw.split(b"\0", 1)[0].decode("utf-8", "replace")
-
-
-def _intern(interned: Interned, column: str, raw: bytes) -> int:
-    if column == "helper":
-        return interned.helper(_text(raw))
-    return interned.blob(raw.rstrip(b"\0") if column == "secctx" else raw)
-
-
-class Layout:
-    """One arrangement of attributes: how to recognise it, and a structured type that reads it."""
-
-    __slots__ = ("blobs", "heads", "pairs", "record", "words", "zone_dir")
-
-    def __init__(self, data: bytes, heads: list[int], fields: Fields) -> None:
-        self.heads = np.array(sorted(heads), np.int64) >> 2
-        self.words = np.frombuffer(data, np.uint32)[self.heads].copy()
-        self.pairs = fields.pairs
-        self.blobs = fields.blobs
-        self.zone_dir = fields.zone_dir
-        self.record = np.dtype(
-            {
-                "names": list(fields.numbers),
-                "formats": [kind for _, kind in fields.numbers.values()],
-                "offsets": [at for at, _ in fields.numbers.values()],
-                "itemsize": len(data),
-            }
-        )
-
-    def matches(self, rows: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        """Which of the messages (u4[n, words]) have this layout."""
-        found: NDArray[np.bool_] = (rows.take(self.heads, axis=1) == self.words).all(axis=1)
-        return found
-
-    def columns(self, rows: NDArray[np.uint32], interned: Interned) -> Columns:
-        """Columns of contiguous messages of this layout: views of `rows`, which must be ours to keep."""
-        records = rows.view(self.record)[:, 0]
-        columns: Columns = {name: records[name] for name in self.record.names or ()}
-        if self.pairs or self.blobs:
-            octets = rows.view(np.uint8)
-            for column, (high, low) in self.pairs.items():
-                columns[column] = octets[:, high].astype(np.uint16) << np.uint16(8) | octets[:, low]
-            for column, (at, length) in self.blobs.items():
-                columns[column] = _intern_column(interned, column, octets[:, at : at + length])
-        if self.zone_dir:
-            columns["zone_dir"] = np.full(len(rows), self.zone_dir, np.uint8)
-        return columns
-
-
-def _intern_column(interned: Interned, column: str, octets: NDArray[np.uint8]) -> NDArray[Any]:
-    """Numbers of the values in octets (u1[n, length]). All equal is the common case: one helper, one label."""
-    n, length = octets.shape
-    if not length or (octets == octets[0]).all():
-        return np.full(n, _intern(interned, column, octets[0].tobytes()), SCHEMA[column])
-    raw = np.ascontiguousarray(octets).tobytes()
-    known: dict[bytes, int] = {}
-    numbers = np.empty(n, SCHEMA[column])
-    for row in range(n):
-        value = raw[row * length : (row + 1) * length]
-        number = known.get(value)
-        if number is None:
-            number = known[value] = _intern(interned, column, value)
-        numbers[row] = number
-    return numbers
-
-
-def decode_one(data: bytes, interned: Interned) -> dict[str, int] | None:
-    """One message in plain Python: column → value, or None where it doesn't say which flow it is about."""
-    if len(data) < FIRST:
-        return None
-    fields = fields_of(walk(data)[0])
-    if not fields.identifies:
-        return None
-    values = {
-        column: int.from_bytes(data[at : at + int(kind[-1])], "big")
-        for column, (at, kind) in fields.numbers.items()
-    }
-    for column, (high, low) in fields.pairs.items():
-        values[column] = data[high] << 8 | data[low]
-    for column, (at, length) in fields.blobs.items():
-        values[column] = _intern(interned, column, data[at : at + length])
-    if fields.zone_dir:
-        values["zone_dir"] = fields.zone_dir
-    return values
+CT_NEW, CT_GET, CT_DELETE = 1 << 8 | 0, 1 << 8 | 1, 1 << 8 | 2
+"""NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_*."""
 
 
 def offsets_in(buffer: NDArray[np.uint8], start: int, end: int) -> NDArray[np.int64]:
@@ -295,8 +64,8 @@ class Decoder:
         lengths = words[starts].astype(np.int64)
         tops = words[starts + 1]
         kinds = _kinds(tops)
-        sound = (lengths >= FIRST) & (offsets + lengths <= len(buffer))
         ours = kinds <= DESTROY
+        sound = (lengths >= FIRST) & (offsets + lengths <= len(buffer))
         keep = sound & ours
         if not keep.all():
             self.undecoded += int(np.count_nonzero(ours & ~sound))
@@ -322,26 +91,31 @@ class Decoder:
     ) -> list[Batch]:
         """Batches of messages of one length."""
         width = (length + 3) >> 2
-        if length % 4 or int(starts[-1]) + width > len(words) or int(starts.max()) + width > len(words):
+        if length % 4:
             octets = words.view(np.uint8)
             loose = [octets[at * 4 : at * 4 + length].tobytes() for at in starts.tolist()]
             return self._decode_singly(loose, kinds, positions)
-        # All windows of this width over the buffer, without a copy; picking some copies each as one run.
-        windows = np.ndarray((len(words) - width + 1, width), np.uint32, words, strides=(4, 4))
-        rows: NDArray[np.uint32] = windows[starts]
-        batches: list[Batch] = []
         known = self._layouts.get(length, [])
+        if (starts[1:] - starts[:-1] == width).all():
+            first = int(starts[0])
+            rows = words[first : first + width * len(starts)].reshape(-1, width)
+        else:
+            # All windows of this width over the buffer, without a copy; picking copies each as one run.
+            windows = np.ndarray((len(words) - width + 1, width), np.uint32, words, strides=(4, 4))
+            rows = windows[starts]
+        if known and (copy := known[-1].take(rows)) is not None:
+            return [Batch(kinds, positions, known[-1].columns(copy, self.interned))]
+        batches: list[Batch] = []
         for layout in known:
             match = layout.matches(rows)
-            if match.all():
-                batches.append(Batch(kinds, positions, layout.columns(rows, self.interned)))
-                return batches
             if match.any():
                 batches.append(
                     Batch(kinds[match], positions[match], layout.columns(rows[match], self.interned))
                 )
                 rest = ~match
                 rows, kinds, positions = rows[rest], kinds[rest], positions[rest]
+                if not len(rows):
+                    return batches
         for _ in range(ROUNDS):
             data = rows[0].tobytes()
             leaves, heads, sound = walk(data)
@@ -397,18 +171,23 @@ class Decoder:
 
 
 _OTHER = 255
+_MADE = NLM_F_CREATE | NLM_F_EXCL
+
+
+def _kind(top: int) -> int:
+    """NEW, UPDATE, DESTROY by type and flags of a message (its second word); 255: not conntrack's."""
+    kind, flags = (top & 0xFFFF, top >> 16) if sys.byteorder == "little" else (top >> 16, top & 0xFFFF)
+    if kind == CT_DELETE:
+        return DESTROY
+    if kind == CT_NEW:
+        return NEW if flags & _MADE == _MADE else UPDATE
+    return _OTHER
 
 
 def _kinds(tops: NDArray[np.uint32]) -> NDArray[np.uint8]:
-    """NEW, UPDATE, DESTROY of messages by type and flags (the second word of each); 255: not conntrack's."""
-    pairs = tops.view(np.uint16).reshape(-1, 2)  # struct nlmsghdr: type, then flags, whatever the byte order
-    types, flags = pairs[:, 0], pairs[:, 1]
-    made = flags & np.uint16(NLM_F_CREATE | NLM_F_EXCL) == NLM_F_CREATE | NLM_F_EXCL
-    kinds = np.where(made, np.uint8(NEW), np.uint8(UPDATE))
-    kinds[types == NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE] = DESTROY
-    other = types >> np.uint16(8) != NFNL_SUBSYS_CTNETLINK
-    other |= (types & np.uint16(0xFF) != IPCTNL_MSG_CT_NEW) & (
-        types & np.uint16(0xFF) != IPCTNL_MSG_CT_DELETE
-    )
-    kinds[other] = _OTHER
-    return kinds
+    """The kind of each message by its second word: few differ, so each different one is looked at once."""
+    if (tops == tops[0]).all():
+        return np.full(len(tops), _kind(int(tops[0])), np.uint8)
+    different, which = np.unique(tops, return_inverse=True)
+    found: NDArray[np.uint8] = np.array([_kind(top) for top in different.tolist()], np.uint8)[which]
+    return found

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cttui.flows.columns import Columns
-from cttui.kernel.ctdecode import IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_NEW, NFNL_SUBSYS_CTNETLINK
+from cttui.kernel.ctdecode import CT_DELETE, CT_GET, CT_NEW
 from cttui.kernel.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -39,10 +39,6 @@ from cttui.model.flow import (
     SEEN_REPLY,
     Flow,
 )
-
-CT_NEW = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW
-CT_GET = NFNL_SUBSYS_CTNETLINK << 8 | 1
-CT_DELETE = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE
 
 TUPLE_ORIG, TUPLE_REPLY, STATUS, PROTOINFO, HELP, NAT_SRC, TIMEOUT, MARK = range(1, 9)
 ID, NAT_DST, TUPLE_MASTER, ZONE, MARK_MASK, LABELS = 12, 13, 14, 18, 21, 22

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cttui.flows.batch import DESTROY, NEW, UPDATE, Batch, keys_of
 from cttui.flows.columns import Columns
 from cttui.kernel import ctencode
-from cttui.kernel.ctdecode import Decoder, offsets_in
+from cttui.kernel.ctdecode import CT_GET, Decoder, offsets_in
 from cttui.kernel.netlink import (
     HEADER,
     NFGENMSG,
@@ -50,7 +50,7 @@ class Dump:
     """A dump of the table in bounded steps, as often as wanted. `filter` are packed attributes (CTA_*)."""
 
     def __init__(
-        self, decoder: Decoder, *, filter: bytes = b"", family: int = 0, slice_bytes: int = 128 << 10
+        self, decoder: Decoder, *, filter: bytes = b"", family: int = 0, slice_bytes: int = 256 << 10
     ) -> None:
         self.decoder = decoder
         self.filter = filter
@@ -72,7 +72,7 @@ class Dump:
         if self._socket is None:
             self._socket = Netlink()
         request = message(
-            ctencode.CT_GET,
+            CT_GET,
             NLM_F_REQUEST | NLM_F_DUMP,
             self.filter,
             family=self.family,
