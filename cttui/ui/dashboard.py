@@ -78,7 +78,7 @@ class Detail(Prose):
     """The flow under the cursor, whole, where there is room for it beside the table."""
 
     def __init__(self) -> None:
-        super().__init__([], heading="Detail", id="detail")
+        super().__init__([], heading="Detail", id="detail", indent=1)
         self.can_focus = True
 
 
@@ -273,6 +273,7 @@ class Dashboard(Screen[None]):
         self.show_detail()
         if answer.groups:
             self.groups.show(answer.groups[0])
+        self.packets.empty = ("No packets yet.", f"{self._key('capture')} switches it on.")
         if answer.packets is not None and flows:
             self.packets.show(answer.packets)
         if answer.hooks is not None:

@@ -54,9 +54,15 @@ class Prose(Rows):
     DEFAULT_CSS = "Prose { height: auto; max-height: 100%; }"
 
     def __init__(
-        self, paragraphs: Sequence[str | tuple[str, str]], *, heading: str = "", id: str | None = None
+        self,
+        paragraphs: Sequence[str | tuple[str, str]],
+        *,
+        heading: str = "",
+        id: str | None = None,
+        indent: int = 0,
     ) -> None:
         super().__init__(heading=heading, id=id)
+        self._indent = indent
         self._paragraphs = list(paragraphs)
         self._wrapped: tuple[int, list[Line]] = (-1, [])
 
@@ -73,7 +79,9 @@ class Prose(Rows):
             lines: list[Line] = []
             for paragraph in self._paragraphs:
                 text, style = paragraph if isinstance(paragraph, tuple) else (paragraph, "")
-                lines += wrap(text, width, style)
+                lines += [
+                    ((" " * self._indent, ""), *line) for line in wrap(text, width - self._indent, style)
+                ]
             self._wrapped = (width, lines)
         return self._wrapped[1]
 

@@ -223,6 +223,7 @@ class Program(App[None]):
 
     def say(self, sentence: str, level: str = "information") -> None:
         """A notice of one line that goes by itself. Plain text: nothing in it is markup."""
+        self.clear_notifications()  # one at a time: they cover what they speak of
         self.notify(sentence, severity=level, markup=False, timeout=6)  # type: ignore[arg-type]
 
     def say_fault(self, fault: Fault) -> None:

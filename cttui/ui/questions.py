@@ -27,30 +27,47 @@ _AFFECTS: dict[str, str] = {
 _TIMEOUT_AFFECTS = "Entries refreshed by a packet from now on. Existing entries keep the timeout they have, so lowering it frees nothing now."
 
 
-def set_question(tunable: Tunable, new: str, keep_s: float) -> tuple[str, Paragraphs]:
+def set_question(
+    tunable: Tunable, new: str, keep_s: float, count: int | None = None
+) -> tuple[str, Paragraphs]:
     """Title and paragraphs of the question before a host's setting is written."""
     scope = (
         "the whole machine, all namespaces" if tunable.scope == "machine" else "this network namespace only"
     )
     affects = _AFFECTS.get(tunable.name, _TIMEOUT_AFFECTS if "timeout" in tunable.name else tunable.why)
+    now: Paragraphs = []
+    if tunable.name == "nf_conntrack_max" and count is not None and 0 < int(new) <= count:
+        now = [
+            (
+                f"Right now   the table here holds {count:,}: new connections would be dropped at once.",
+                "error-text",
+            )
+        ]
     return f"Change {tunable.name}?", [
         (f"{clean(tunable.value)}  →  {clean(new)}", "value"),
         "",
+        *now,
         f"Scope     {scope}",
         f"Affects   {affects}",
         f"Undone    by itself after {keep_s:.0f} s, or when this program ends in any way, unless you keep it (K).",
     ]
 
 
+_MOST: dict[str, int] = {
+    "nf_conntrack_tcp_loose": 1, "nf_conntrack_acct": 1, "nf_conntrack_timestamp": 1, "nf_conntrack_tcp_be_liberal": 1,
+    "nf_conntrack_events": 2, "nf_conntrack_log_invalid": 255,
+}  # fmt: skip
+"""Largest values, nf_conntrack_standalone.c."""
+
+
 def set_plan(tunable: Tunable, new: str) -> str:
     """One sentence on a value that can't be right, "" where it can be."""
     text = new.strip()
-    if not text.lstrip("-").isdigit():
-        return "A whole number, please."
-    if text.startswith("-"):
-        return "Not below 0."
-    if int(text) > 0x7FFFFFFF:
-        return "At most 2147483647."
+    if not text.isdigit():
+        return "A whole number, not below 0."
+    most = _MOST.get(tunable.name, 0x7FFFFFFF)
+    if int(text) > most:
+        return "0 or 1." if most == 1 else f"At most {most}."
     if text == tunable.value:
         return "That is what it is now."
     return ""

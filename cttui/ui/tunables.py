@@ -241,7 +241,7 @@ class Tunables(Dialog[None]):
         if new is None:
             return
         if not self._sandbox:
-            title, paragraphs = questions.set_question(tunable, new.strip(), KEEP_S)
+            title, paragraphs = questions.set_question(tunable, new.strip(), KEEP_S, self._table.count)
             buttons = [Button("change", "y", "change it", "error-text")]
             if await self.app.push_screen_wait(Confirm(title, paragraphs, buttons, danger=True)) is None:
                 return
