@@ -55,7 +55,7 @@ def _verdict(expressions: list[dict[str, Any]]) -> str:
     for e in reversed(expressions):
         kind = _kind(e)
         if kind in ("jump", "goto"):
-            target = str((e[kind] or {}).get("target", ""))
+            target = str(e[kind].get("target", "")) if isinstance(e[kind], dict) else ""
             # A chain may be called DROP; the bare word must stay nft's verdict.
             return f"{kind} {target}" if target.lower() in VERDICTS else target
         if kind in VERDICTS:

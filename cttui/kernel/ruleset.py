@@ -19,7 +19,7 @@ ANSWER_RULES, ANSWER_CHAINS = 4000, 1000
 ChainKey = tuple[str, str, str, str]
 """(backend, family, table, chain)."""
 
-_BUILTIN_TARGETS = {"ACCEPT", "DROP", "RETURN", "REJECT", "QUEUE", "NFQUEUE"}
+_BUILTIN_TARGETS = {"", "ACCEPT", "DROP", "RETURN", "REJECT", "QUEUE", "NFQUEUE"}
 _MAY_DROP = {"DROP", "REJECT", "QUEUE", "NFQUEUE", "SYNPROXY", "TPROXY", "VMAP", "STEAL", "TARPIT"}
 _JSON_NEEDS = re.compile(
     r'"(?:ct|ct count|ct helper|ct timeout|ct expectation|snat|dnat|masquerade|redirect|synproxy|notrack|flow|xt)"'

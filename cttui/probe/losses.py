@@ -9,6 +9,8 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cttui.model import path
 from cttui.model.hooks import PRIORITIES, Chain, Loss, Stage
 
@@ -100,7 +102,10 @@ def attribute(
     losses = _rules(gaps, list(chains))
     losses += _defragmentation(gaps, network)
     losses += _conntrack(gaps, stats, table_full)
-    losses += _routing(by_hook, network)
+    # OutDiscards counts what rules took in OUTPUT, too (__ip_local_out).
+    taken = {f: sum(x.packets for x in losses if x.family == f and x.hook == "output") for f in _PREFIX}
+    discards = {f"{p}OutDiscards": network.get(f"{p}OutDiscards", 0) - taken[f] for f, p in _PREFIX.items()}
+    losses += _routing(by_hook, network | discards)
     losses += _confirm(by_hook, stats, network)
     losses += _sockets(by_hook, network)
     losses += [
@@ -109,6 +114,20 @@ def attribute(
         for g in gaps if g.left > 0
     ]  # fmt: skip
     return sorted(losses, key=lambda loss: _order(loss, by_hook))
+
+
+def stage_growth(before: Iterable[Stage], after: Iterable[Stage]) -> list[Stage]:
+    """What the stages counted between two readings; all of it where the counters were armed anew meanwhile."""
+    known = {(s.family, s.hook, s.priority): s for s in before}
+    out = []
+    for s in after:
+        was = known.get((s.family, s.hook, s.priority))
+        fresh = was is None or s.packets < was.packets
+        out.append(
+            s if fresh or was is None
+            else msgspec.structs.replace(s, packets=s.packets - was.packets, bytes=max(s.bytes - was.bytes, 0))
+        )  # fmt: skip
+    return out
 
 
 def _order(loss: Loss, by_hook: dict[tuple[str, str], list[Stage]]) -> tuple[str, int, int]:

@@ -1,0 +1,77 @@
+"""Losses of real packets: each cause made certain, and every packet accounted for."""
+
+import pytest
+from hook_worker import run_worker
+
+pytestmark = pytest.mark.kernel
+
+TRACK = "iptables-nft -t raw -A PREROUTING -j CT"
+TRACK6 = "ip6tables-nft -t raw -A PREROUTING -j CT"
+QUIET = "iptables-nft -t raw -A OUTPUT -p tcp --sport 80 -j DROP"
+BURST = {"count": 10}
+POLICY = (
+    "table inet t {\n chain i { type filter hook input priority 0; policy drop;\n tcp dport 1 accept\n}\n}\n"
+)
+NATIVE = "table inet t {\n chain c {\n counter drop\n}\n chain i { type filter hook input priority 5;\n ct state invalid counter drop\n tcp dport 80 jump c\n}\n}\n"
+
+CASES = {
+    "nothing lost": ({"setup": [TRACK, QUIET], "bursts": [BURST]}, [10, 10, 0, 0], []),
+    "raw": ({"setup": [TRACK, "iptables-nft -t raw -A PREROUTING -p tcp -j DROP"], "bursts": [BURST]},
+            [10, 0, 10, 0], [("raw", 10, "raw PREROUTING rule 2 +10")]),
+    "mangle": ({"setup": [TRACK, "iptables-nft -t mangle -A PREROUTING -p tcp -j DROP"], "bursts": [BURST]},
+               [10, 0, 10, 0], [("mangle", 10, "mangle PREROUTING rule 1 +10")]),
+    "filter, through a jump": (
+        {"setup": [TRACK, "iptables-nft -N X", "iptables-nft -A X -j DROP", "iptables-nft -A INPUT -p tcp -j X"], "bursts": [BURST]},
+        [10, 0, 10, 0], [("filter", 10, "filter X rule 1 +10")]),
+    "legacy reject": ({"setup": ["iptables-legacy -A INPUT -p tcp -j REJECT"], "bursts": [BURST]},
+                      [10, 0, 10, 0], [("filter", 10, "filter INPUT rule 1 +10")]),
+    "native, through a jump": ({"nft": NATIVE, "bursts": [BURST]}, [10, 0, 10, 0], [("filter", 10, "t c rule 1 +10")]),
+    "native policy without a counter": ({"nft": POLICY, "bursts": [BURST]},
+        [10, 0, 10, 0], [("filter", 10, "perhaps policy DROP of t i, which has no counter")]),
+    "policy": ({"setup": ["iptables-nft -P INPUT DROP"], "bursts": [BURST]}, [10, 0, 10, 0], [("filter", 10, "filter INPUT policy +10")]),
+    "invalid": ({"setup": ["iptables-nft -A INPUT -m conntrack --ctstate INVALID -j DROP"], "bursts": [{"count": 10, "kind": "finsyn"}]},
+                [10, 0, 10, 0], [("filter", 10, "filter INPUT rule 1 +10")]),
+    "notrack": ({"setup": [QUIET, "iptables-nft -t raw -A PREROUTING -j CT --notrack",
+                           "iptables-nft -A INPUT -m conntrack --ctstate INVALID -j DROP"], "bursts": [{"count": 10, "kind": "finsyn"}]},
+                [10, 10, 0, 0], []),
+    "lost race": ({"setup": [TRACK, QUIET, "iptables-nft -A INPUT -p tcp -j NFQUEUE --queue-num 0"], "hold": True,
+                   "bursts": [{"count": 2, "same": True}]}, [2, 1, 1, 0], [("confirm", 1, "insert_failed +1")]),
+    "reassembly before conntrack": ({"setup": [TRACK], "bursts": [{"count": 10, "kind": "fragments"}]},
+        [30, 0, 10, 20], [("defrag", 20, "ReasmReqds +30, ReasmOKs +10"), ("socket", 10, "UdpNoPorts +10")]),
+    "reassembly without conntrack": ({"bursts": [{"count": 10, "kind": "fragments"}]},
+        [30, 0, 10, 20], [("routing", 20, "ReasmReqds +20 more than ReasmOKs"), ("socket", 10, "UdpNoPorts +10")]),
+    "reverse path": ({"setup": ["sysctl -qw net.ipv4.conf.all.rp_filter=1", "ip route del default", "ip route add 192.0.2.0/24 dev lo"], "bursts": [BURST]},
+                     [10, 0, 10, 0], [("routing", 10, "IPReversePathFilter +10")]),
+    "no route": ({"setup": ["sysctl -qw net.ipv4.ip_forward=1", "ip route del default", "ip route add 198.51.0.0/16 dev tun0"],
+                  "bursts": [{"count": 10, "to": "203.0.113.9"}]}, [10, 0, 10, 0], [("routing", 10, "InNoRoutes +10")]),
+    "not for us": ({"bursts": [{"count": 10, "to": "203.0.113.9"}]}, [10, 0, 10, 0], [("routing", 10, "InAddrErrors +10")]),
+    "no port": ({"setup": [TRACK], "bursts": [{"count": 10, "kind": "udp", "port": 9}]},
+                [10, 0, 10, 0], [("socket", 10, "UdpNoPorts +10")]),
+    "IPv6": ({"family": "ip6", "setup": [TRACK6, "ip6tables-nft -t mangle -A PREROUTING -p udp -j DROP"],
+              "bursts": [{"count": 10, "kind": "udp", "port": 9, "family": "ip6"}]},
+             [10, 0, 10, 0], [("mangle", 10, "mangle PREROUTING rule 1 +10")]),
+    "full table": ({"setup": [TRACK, QUIET], "bursts": [BURST], "free": 7}, [10, 7, 3, 0], [("conntrack", 3, "drop +3")]),
+    "several at once": ({"setup": [TRACK, QUIET, "iptables-nft -A INPUT -p udp --dport 9 -j DROP",
+                                   "iptables-legacy -t mangle -A PREROUTING -p tcp --dport 81 -j DROP"],
+                         "bursts": [{"count": 5, "kind": "udp", "port": 9}, {"count": 4, "port": 81}, {"count": 3}, {"count": 2, "to": "203.0.113.9"}]},
+                        [14, 3, 11, 0], [("mangle", 4, "mangle PREROUTING rule 1 +4"), ("routing", 2, "InAddrErrors +2"),
+                                         ("filter", 5, "filter INPUT rule 1 +5")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_lost_packet_has_its_place_and_cause(netns, case):
+    spec, account, expected = CASES[case]
+    got = run_worker(netns, spec)
+    family = spec.get("family", "ip")
+    incoming = [
+        x for x in got["losses"] if x["family"] == family and x["hook"] in ("prerouting", "input", "forward")
+    ]
+    assert [(x["before"], x["packets"], x["source"]) for x in incoming] == expected
+    assert got["balance"] == account
+    # Sent is what entered, and all of it arrived, was lost, or was merged.
+    assert got["sent"] == account[0] == sum(account[1:])
+    assert [x["is_loss"] for x in incoming] == ["Reasm" not in x["source"] for x in incoming]
+    for name in ("drop", "insert_failed", "invalid", "early_drop"):
+        assert got["stats_total"].get(name, 0) == got["oracle_stats"][name]
+    assert got["missing"] == []

@@ -1,0 +1,166 @@
+"""Reading rule sets of every backend, whatever is installed and whatever is written in them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.kernel
+
+ROOT = Path(__file__).parents[2]
+READ = """
+import asyncio, json, time
+from cttui.kernel import rules
+async def main():
+    reader = rules.Reader()
+    worst, last, stop = 0.0, time.perf_counter(), False
+    first = await reader.read()
+    out = []
+    for line in {lines!r}:
+        import subprocess
+        subprocess.run(line, check=True, shell=True)
+    again = await reader.read()
+    chains = again.chains
+    print(json.dumps(dict(first=first.total, total=again.total, missing=again.missing, cost=again.cost_s, chains=[
+        [c.backend, c.family, c.table, c.chain, c.hook, c.priority, c.policy, [[r.text, r.packets, r.verdict, r.conntrack] for r in c.rules]]
+        for c in chains])))
+asyncio.run(main())
+"""
+
+
+def read(netns, *lines, env=None):
+    done = subprocess.run(
+        [*netns.prefix, sys.executable, "-c", READ.format(lines=lines)],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, env=env,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def texts(got, backend):
+    return [(c[1], c[2], c[3], [r[0] for r in c[7]]) for c in got["chains"] if c[0] == backend and c[7]]
+
+
+def saved(netns, command, family):
+    """What iptables itself lists, in the same shape."""
+    table, out = "", {}
+    for line in netns.run(command).splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        elif line.startswith("-A "):
+            _, chain, *rest = line.split(" ", 2)
+            out.setdefault((family, table, chain), []).append(rest[0] if rest else "")
+    return out
+
+
+NFT = "iptables-nft -A INPUT -p tcp -m conntrack --ctstate NEW -j DROP; iptables-nft -t raw -A PREROUTING -j CT; iptables-nft -N X; iptables-nft -A X; ip6tables-nft -t mangle -A OUTPUT -j MARK --set-mark 3"  # fmt: skip
+LEGACY = "iptables-legacy -A INPUT -p udp -j DROP; iptables-legacy -t nat -A POSTROUTING -j MASQUERADE; ip6tables-legacy -t raw -A PREROUTING -j CT --notrack"  # fmt: skip
+NATIVE = "nft -f - <<'E'\ntable inet web {\n chain in { type filter hook input priority filter - 5;\n tcp dport { 80, 443 } ct state new counter accept comment \"[red]\"\n }\n}\ntable ip filter2 { \n chain a { type filter hook forward priority 1;\n counter drop\n }\n}\nE"  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["none", "nft", "legacy", "native", "all"])
+def test_every_backend_alone_and_together(netns, which):
+    lines = {"none": [], "nft": [NFT], "legacy": [LEGACY], "native": [NATIVE], "all": [NFT, LEGACY, NATIVE]}[
+        which
+    ]
+    got = read(netns, *lines)
+    assert got["missing"] == [] and got["first"] == 0
+    for backend, commands in (("iptables-nft", ("iptables-nft-save", "ip6tables-nft-save")), ("iptables-legacy", ("iptables-legacy-save", "ip6tables-legacy-save"))):  # fmt: skip
+        want = {}
+        for command, family in zip(commands, ("ip", "ip6"), strict=True):
+            want |= saved(netns, command, family)
+        assert {(f, t, c): rules for f, t, c, rules in texts(got, backend)} == want
+    listed = netns.run("nft", "list", "ruleset")
+    native = texts(got, "nft")
+    assert len(native) == (2 if which in ("native", "all") else 0)
+    for *_, rules in native:
+        for text in rules:
+            assert text in re.sub(r" packets \d+ bytes \d+", "", listed)
+    bases = [(c[4], c[5]) for c in got["chains"] if c[4]]
+    order = ["ingress", "prerouting", "input", "forward", "output", "postrouting"]
+    assert bases == sorted(bases, key=lambda x: (order.index(x[0]), x[1]))
+
+
+def test_hostile_comments_stay_with_their_rule(netns):
+    evil = '\x1b[31m [/foo] " -j ACCEPT \\ \n[9:9] -A INPUT -j FAKE'
+    for tool in ("iptables-nft", "iptables-legacy"):
+        netns.run(tool, "-A", "INPUT", "-p", "tcp", "-m", "comment", "--comment", evil, "-j", "DROP")
+        netns.run(tool, "-A", "INPUT", "-p", "udp", "-j", "RETURN")
+    netns.run(
+        "nft",
+        "add table inet t; add chain inet t c; add rule inet t c counter drop comment \"}, {'rule': { [/b]\"",
+    )
+    got = read(netns)
+    for backend in ("iptables-nft", "iptables-legacy"):
+        (chain,) = [c for c in got["chains"] if c[0] == backend and c[7]]
+        assert [r[2] for r in chain[7]] == ["DROP", "RETURN"] and "FAKE" in chain[7][0][0]
+    assert texts(got, "nft") == [("inet", "t", "c", ["counter drop comment \"}, {'rule': { [/b]\""])]
+
+
+def test_rules_added_between_readings_get_their_text_and_others_keep_theirs(netns):
+    netns.run("iptables-nft", "-A", "INPUT", "-p", "udp", "-j", "DROP")
+    netns.run("nft", "add table ip t; add chain ip t c; add rule ip t c counter")
+    got = read(netns, "iptables-nft -I INPUT -p tcp -j ACCEPT; nft add rule ip t c tcp dport 5 drop")
+    assert got["first"] == 2
+    assert texts(got, "iptables-nft") == [("ip", "filter", "INPUT", ["-p tcp -j ACCEPT", "-p udp -j DROP"])]
+    assert texts(got, "nft") == [("ip", "t", "c", ["counter", "tcp dport 5 drop"])]
+
+
+def links(tmp_path, *names):
+    """A PATH with only these commands; /usr/sbin is still looked at, so it is masked by a mount."""
+    for name in names:
+        (tmp_path / name).symlink_to(Path("/usr/sbin") / name)
+
+
+@pytest.mark.parametrize("present", [["nft"], ["iptables-nft-save", "ip6tables-nft-save"], []])
+def test_missing_commands_are_said_and_counters_still_shown(netns, tmp_path, present, monkeypatch):
+    netns.run("sh", "-c", NFT + ";" + LEGACY + ";" + NATIVE)
+    links(tmp_path, *present)
+    code = READ.format(lines=()).replace("async def main", f"rules._SBIN = {str(tmp_path)!r}\nasync def main")
+    env = dict(os.environ, PATH=str(tmp_path))
+    done = subprocess.run([*_with_absolute(netns.prefix), sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, env=env)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    said = " ".join(got["missing"])
+    assert ("nft is not installed" in said) == ("nft" not in present)
+    assert ("iptables-nft-save is not installed" in said) == ("iptables-nft-save" not in present)
+    assert "iptables-legacy-save is not installed" in said
+    counted = {(c[1], c[2], c[3]): [r[1] for r in c[7]] for c in got["chains"]}
+    assert counted["ip", "filter", "INPUT"] == [0] and counted["inet", "web", "in"] == [0]
+
+
+def _with_absolute(prefix):
+    return ["/usr/bin/nsenter", *prefix[1:]]
+
+
+def test_without_privilege_a_sentence(netns):
+    argv = [*netns.prefix, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-c", READ.format(lines=())]  # fmt: skip
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    assert got["chains"] == [] and any("can't be read" in m for m in got["missing"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["legacy", "nft"])
+def test_a_hundred_thousand_rules_and_set_elements(netns, tmp_path, backend):
+    lines = ["*filter", ":INPUT ACCEPT [0:0]", *(f":C{n} - [0:0]" for n in range(1000))]
+    lines += [f"-A INPUT -s 10.{n >> 8}.{n & 255}.0/24 -j C{n}" for n in range(1000)]
+    lines += [f"-A C{i % 1000} -s 10.0.{i >> 8 & 255}.{i & 255}/32 -p tcp -m tcp --dport {i % 65000 + 1} -j DROP" for i in range(100_000)]  # fmt: skip
+    rules = tmp_path / "rules"
+    rules.write_text("\n".join([*lines, "COMMIT", ""]))
+    netns.run("sh", "-c", f"iptables-{backend}-restore {rules}")
+    elements = ", ".join(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}" for i in range(100_000))
+    (tmp_path / "set").write_text(f"table ip s {{\n set a {{ type ipv4_addr; elements = {{ {elements} }} }}\n chain c {{ type filter hook input priority 0;\n ip saddr @a counter drop\n}}\n}}\n")  # fmt: skip
+    netns.run("nft", "-f", str(tmp_path / "set"))
+    got = read(netns)
+    assert got["total"] == 101_001 and got["missing"] == []
+    assert texts(got, "nft") == [("ip", "s", "c", ["ip saddr @a counter drop"])]
+    by_chain = {c[3]: c[7] for c in got["chains"] if c[0] == f"iptables-{backend}"}
+    assert len(by_chain["C7"]) == 100 and by_chain["C7"][1][0].endswith("--dport 1008 -j DROP")
+    # Bar: at most a tenth of a core with an interval of at most ten seconds.
+    assert got["cost"] < 1.0

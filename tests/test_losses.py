@@ -1,0 +1,129 @@
+"""Loss attribution: what counters say is named, what they do not say is unknown."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cttui.kernel.stages import POINTS
+from cttui.model.hooks import Chain, Rule, Stage
+from cttui.probe.losses import attribute, balance, stage_growth
+
+
+def stages(family="ip", **counts):
+    """Every stage of a family; `hook=[…]` sets the counts along a hook, the rest is 0."""
+    out = []
+    for hook, points in POINTS:
+        numbers = counts.get(hook, [0] * len(points))
+        out += [
+            Stage(family=family, hook=hook, priority=p, label=label, packets=n, bytes=0)
+            for (p, label), n in zip(points, numbers, strict=True)
+        ]
+    return out
+
+
+def rule(packets, verdict="DROP", number=1):
+    return Rule(text=f"-j {verdict}", number=number, packets=packets, verdict=verdict)
+
+
+def chain(table, hook, priority, *rules, family="ip", backend="iptables-nft", **kw):
+    return Chain(backend=backend, family=family, table=table, chain=hook.upper(), hook=hook, priority=priority, rules=list(rules), **kw)  # fmt: skip
+
+
+def brief(losses):
+    return [(x.hook, x.before, x.packets, x.cause, x.source) for x in losses]
+
+
+FULL = stages(prerouting=[10, 10, 10, 7, 7, 7, 7], input=[7, 7, 7, 7])
+
+
+def test_full_table():
+    found = attribute(FULL, {"drop": 3}, [], {"IpInDelivers": 7}, table_full=True)
+    assert brief(found) == [("prerouting", "conntrack", 3, "lost in conntrack: table full", "drop +3")]
+    account = balance(FULL, found, "ip")
+    assert (account.entered, account.arrived, account.lost, account.merged) == (10, 7, 3, 0)
+
+
+def test_a_drop_of_conntrack_that_no_counter_shows_is_unknown():
+    (loss,) = attribute(FULL, {}, [], {})
+    assert loss.cause == "unknown" and loss.packets == 3 and loss.is_loss
+
+
+def test_conntrack_drops_without_knowledge_of_the_limit_are_not_called_full():
+    (loss,) = attribute(FULL, {"drop": 3}, [], {})
+    assert "not known" in loss.cause
+
+
+def test_lost_races_are_not_mistaken_for_a_full_table():
+    (loss,) = attribute(FULL, {"drop": 3, "insert_failed": 3}, [], {"IpInDelivers": 7}, table_full=True)
+    assert loss.cause == "unknown"
+
+
+def test_rule_and_policy_between_the_same_stages():
+    counted = stages(prerouting=[9] * 7, input=[9, 9, 2, 2])
+    chains = [chain("filter", "input", 0, rule(4), policy="DROP", policy_packets=3)]
+    found = attribute(counted, {}, chains, {})
+    assert [(x.packets, x.source) for x in found] == [
+        (4, "filter INPUT rule 1 +4"),
+        (3, "filter INPUT policy +3"),
+    ]
+
+
+def test_uncounted_rules_and_policies_are_suspects_not_causes():
+    counted = stages(prerouting=[9] * 7, input=[9, 9, 2, 2])
+    chains = [chain("t", "input", -5, rule(None), family="inet", backend="nft", policy="DROP")]
+    (loss,) = attribute(counted, {}, chains, {})
+    assert loss.cause == "unknown" and "rule 1" in loss.source and "policy DROP" in loss.source
+
+
+def test_an_inet_rule_is_split_between_families_only_when_the_sum_fits():
+    both = stages(input=[5, 5, 2, 2]) + stages("ip6", input=[4, 4, 3, 3])
+    at = {"family": "inet", "backend": "nft"}
+    fits = attribute(both, {}, [chain("t", "input", 0, rule(4), **at)], {})
+    assert [(x.family, x.packets, "dropped" in x.cause) for x in fits] == [("ip", 3, True), ("ip6", 1, True)]
+    odd = attribute(both, {}, [chain("t", "input", 0, rule(2), **at)], {})
+    assert [(x.family, x.cause) for x in odd] == [("ip", "unknown"), ("ip6", "unknown")]
+
+
+def test_routing_causes_and_their_ambiguity():
+    counted = stages(prerouting=[10] * 7, input=[4] * 4)
+    named = attribute(counted, {}, [], {"TcpExtIPReversePathFilter": 6})
+    assert [(x.before, x.packets, x.source) for x in named] == [("routing", 6, "IPReversePathFilter +6")]
+    (unknown,) = attribute(counted, {}, [], {"TcpExtIPReversePathFilter": 6, "IpInHdrErrors": 6})
+    assert unknown.cause == "unknown" and "InHdrErrors +6" in unknown.source
+
+
+def test_fragments():
+    counted = stages(prerouting=[40, 10, 10, 10, 10, 10, 10], input=[10] * 4)
+    (merged,) = attribute(counted, {}, [], {"IpReasmReqds": 40, "IpReasmOKs": 10})
+    assert not merged.is_loss and merged.packets == 30
+    (mixed,) = attribute(counted, {}, [], {"IpReasmReqds": 40, "IpReasmOKs": 10, "IpReasmFails": 1})
+    assert mixed.cause == "unknown"
+
+
+def test_lost_race_at_confirm_and_no_port():
+    counted = stages(prerouting=[2] * 7, input=[2] * 4)
+    found = attribute(counted, {"drop": 1, "insert_failed": 1}, [], {"IpInDelivers": 1, "UdpNoPorts": 1})
+    assert [(x.before, x.packets, x.source) for x in found] == [("confirm", 1, "insert_failed +1"), ("socket", 1, "UdpNoPorts +1")]  # fmt: skip
+    assert balance(counted, found, "ip").arrived == 0
+
+
+def test_growth_after_the_counters_were_armed_anew():
+    before, after = stages(input=[9, 9, 9, 9]), stages(input=[2, 2, 1, 1])
+    assert [s.packets for s in stage_growth(before, after) if s.hook == "input"] == [2, 2, 1, 1]
+    assert all(s.packets == 0 for s in stage_growth(after, after))
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=11, max_size=11), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9),
+    st.dictionaries(st.sampled_from(["drop", "early_drop", "insert_failed", "invalid", "chaintoolong"]), st.integers(0, 9)),
+    st.dictionaries(st.sampled_from(["IpReasmReqds", "IpReasmOKs", "IpInAddrErrors", "IpExtInNoRoutes", "IpReasmFails"]), st.integers(0, 9)),
+)  # fmt: skip
+def test_every_missing_packet_is_accounted_once(steps, a, b, c, stats, network):
+    """Whatever the counters say: entered = arrived + lost + merged, and no loss is negative or empty."""
+    counts = [sum(steps[i:]) for i in range(len(steps))]
+    counted = stages(prerouting=counts[:7], input=counts[7:])
+    chains = [chain("raw", "prerouting", -300, rule(a)), chain("filter", "input", 0, rule(b), policy="DROP", policy_packets=c)]  # fmt: skip
+    network = network | {"IpInDelivers": counts[-1]}
+    found = attribute(counted, stats, chains, network)
+    assert all(x.packets > 0 for x in found)
+    account = balance(counted, found, "ip")
+    assert account.entered == account.arrived + account.lost + account.merged
