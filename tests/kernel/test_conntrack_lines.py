@@ -1,0 +1,35 @@
+"""Our lines are byte for byte those of the conntrack tool, for every kind of flow this kernel tracks."""
+
+from typing import Any
+
+import pytest
+from query_flows import ask, create, switch_on
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("accounting", [False, True])
+def test_lines_equal_conntrack(netns: Any, accounting: bool) -> None:
+    switch_on(netns, accounting=accounting)
+    made = create(netns)
+    assert ask(netns, "traffic") > made
+    answer = ask(netns, "lines")
+    assert answer["ours"] == answer["conntrack"]
+    text = "\n".join(answer["ours"])
+    for word in ("helper=ftp", "dst=127.0.0.9", "zone-orig=9", "zone-reply=11", "zone=7", "mark=4294967295",
+                 "SYN_SENT2", "srckey=0x10", "unknown  89", "[UNREPLIED]", "[ASSURED]", "ipv6     10 icmpv6   58"):  # fmt: skip
+        assert word in text
+    assert ("packets=" in text) is accounting
+    assert ("delta-time=" in text) is accounting
+
+
+@pytest.mark.kernel
+def test_delete_commands_delete_exactly_their_flow(netns: Any) -> None:
+    left = create(netns)
+    commands = ask(netns, "deletes")
+    assert len(commands) == left
+    for command, number in commands:
+        netns.run("sh", "-c", command)
+        left -= 1
+        remaining = netns.run("conntrack", "-L", "-o", "id", check=False)
+        assert len(remaining.splitlines()) == left, command
+        assert f"id={number}\n" not in remaining, command
