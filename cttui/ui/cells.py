@@ -272,8 +272,10 @@ class Cells(Widget):
 
     def _lay(self) -> None:
         width, height = self.size
-        lines = [self._heading_line(width)] if self.heading and height else []
-        lines += self.lay_out(width, height - len(lines))[: height - len(lines)]
+        headed = bool(self.heading and height)
+        lines = self.lay_out(width, height - headed)[: height - headed]
+        if headed:  # last, as laying out may change the notes
+            lines = [self._heading_line(width), *lines]
         if self.ascii:
             lines = [tuple((to_ascii(text), style) for text, style in line) for line in lines]
         self._lines = [fit(line, width) for line in lines]

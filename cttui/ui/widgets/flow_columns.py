@@ -127,9 +127,14 @@ WIDE = (
 )  # fmt: skip
 
 
-def sensible(width: int) -> list[str]:
-    """Columns for a table of `width` cells where the person has not chosen any."""
-    return list(NARROW if width < 106 else MEDIUM if width < 176 else WIDE)
+def sensible(room: int, grown: dict[str, int]) -> list[str]:
+    """Columns for `room` cells where the person has not chosen any: as many as leave the addresses whole."""
+    for ids in (WIDE, MEDIUM):
+        columns = [BY_ID[id] for id in ids]
+        need = sum(max(c.usual, grown.get(c.id, 0) if c.middle else 0) for c in columns)
+        if need + len(columns) - 1 <= room:
+            return list(ids)
+    return list(NARROW)
 
 
 def shares(columns: list[Column], grown: dict[str, int], room: int) -> list[int]:

@@ -16,7 +16,7 @@ from textual.message import Message
 from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage
 from cttui.model.safe import clean
-from cttui.ui.cells import Line, Run, clip, clip_middle, pad, width_of
+from cttui.ui.cells import Line, Run, clip, clip_middle, fit, pad, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, Column, sensible, shares
 
@@ -93,13 +93,14 @@ class FlowTable(Rows):
         self._marks: dict[int, tuple[tuple[object, ...], float]] = {}
         self._began: float | None = None
         self._now = 0.0
+        self._chasing = False
 
     # ------------------------------------------------------------ what the app asks and tells
 
     @property
     def columns(self) -> list[str]:
         """Ids of the columns shown, in order: as chosen, or what suits the width."""
-        return self._chosen or sensible(self.size.width)
+        return self._chosen or sensible(self.row_width(self.size.width) - MARKER, self._grown)
 
     @columns.setter
     def columns(self, ids: Sequence[str]) -> None:
@@ -143,7 +144,11 @@ class FlowTable(Rows):
             self._follow = 0
         if self._follow != before:
             self.post_message(self.Moved(self, under))
-        self._want()
+        # Under churn the followed flow may be elsewhere again in each answer: chase it every other time, or
+        # question and answer would take turns without a pause.
+        self._chasing = not self._covered(self.top) and not self._chasing
+        if self._chasing:
+            self._want()
         self.paint()
 
     def clear(self) -> None:
@@ -198,10 +203,8 @@ class FlowTable(Rows):
         if row < 0:
             self._follow = 0  # it has ended: the cursor stays where it is and takes what is there now
             return
-        # Keep it on its screen line, if the rows around its new place are here: under heavy churn they
-        # never would be, and a view of what we have beats an empty one.
-        if self._covered(max(0, self.top + row - self.cursor)):
-            self.top += row - self.cursor
+        # The view goes with it, so that it keeps its screen line.
+        self.top = max(0, self.top + row - self.cursor)
         self.cursor = row
 
     def _want(self) -> None:
@@ -294,7 +297,11 @@ class FlowTable(Rows):
 
     def _layout(self, width: int) -> list[tuple[Column, int]]:
         columns = [BY_ID[id] for id in self.columns][self._left :]
-        widths = shares(columns, self._grown, width - MARKER)
+        grown = dict(self._grown)
+        for column in columns:
+            if column.sort == self.sort:  # the arrow
+                grown[column.id] = max(grown.get(column.id, 0), len(column.label) + 1)
+        widths = shares(columns, grown, width - MARKER)
         self._overflow = 0 in widths
         return [(column, cells) for column, cells in zip(columns, widths, strict=True) if cells]
 
@@ -356,10 +363,8 @@ class FlowTable(Rows):
                 (pad(label, cells, column.right), "header-sorted" if chosen else "header"),
                 (" ", "header"),
             ]
-        used = sum(width_of(text) for text, _ in runs)
-        more = "▶" if self._overflow else ""
-        runs.append((pad(more, max(0, width - used), True), "header"))
-        return tuple(runs)
+        runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), "header"))
+        return (*fit(runs, width - 1), ("▶", "header")) if self._overflow else tuple(runs)
 
     def _line(
         self, flow: Flow, texts: dict[str, str], layout: list[tuple[Column, int]], width: int, i: int
