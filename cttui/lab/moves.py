@@ -132,7 +132,8 @@ class Burst:
     def words(self) -> tuple[str, ...]:
         """As a comment among commands."""
         pace = f"{1000 / self.rate_pps:g} ms apart" if self.rate_pps else "at full speed"
-        return (f"# {self.count} packets, {pace}: {self.notation}",)
+        many = f"# {self.count} packets, {pace}:" if self.count > 1 else "# one packet:"
+        return (many, f"#   {self.notation}")
 
     def twin(self) -> "Burst":
         """The same over IPv6."""

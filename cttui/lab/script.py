@@ -151,13 +151,17 @@ def _move(move: Move, fills: int) -> list[str]:
         case Setting():
             return [f"echo {move.value} >/proc/sys/{move.path}"]
         case Wait(gone, seconds):
-            lines = [*move.words, 'conntrack -S >"$tmp/stats_before_waiting"', "started=$SECONDS"]
+            until = f"sleep {seconds}"
             if gone:
-                limit = f"$((SECONDS - started)) -lt {seconds}"
-                lines.append(f"while [ $(grown) -gt 0 ] && [ {limit} ]; do sleep 1; done")
-            else:
-                lines.append(f"sleep {seconds}")
-            return [*lines, "waited=$((SECONDS - started)) left=$(grown)"]
+                left = f"[ $(grown) -gt 0 ] && [ $((SECONDS - started)) -lt {seconds} ]"
+                until = f"while {left}; do sleep 1; done"
+            return [
+                *move.words,
+                'conntrack -S >"$tmp/stats_before_waiting"',
+                "started=$SECONDS",
+                until,
+                "waited=$((SECONDS - started)) left=$(grown)",
+            ]
 
 
 def _expectation(e: Expectation, tale: Tale) -> str:

@@ -69,7 +69,9 @@ expect() {
   '<=') [ "$4" -le "$3" ] ;;
   ~*) [ $(($4 - $3)) -le "${2#\~}" ] && [ $(($3 - $4)) -le "${2#\~}" ] ;;
   esac || { word=FAILED; failed=3; }
-  printf '%-6s  %s: predicted %s%s, measured %s\n' "$word" "$1" "${2#=}" "$3" "$4"
+  local predicted=$3
+  case $2 in '>=') predicted="≥ $3" ;; '<=') predicted="≤ $3" ;; ~*) predicted="$3 ± ${2#\~}" ;; esac
+  printf '%-6s  %s: predicted %s, measured %s\n' "$word" "$1" "$predicted" "$4"
 }
 """
 

@@ -31,7 +31,7 @@ TEN_SYNS = Tale(
     "The entry counts toward the limit as soon as conntrack sees the packet, but it is in the table, and visible to "
     "`conntrack -L`, only once the packet has passed its last hook.",
     production="A SYN alone costs an entry for two minutes. 2,200 spoofed SYNs a second fill a table of 262,144.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     has_twin=True,
 )
 
@@ -68,7 +68,7 @@ CONNTRACK_BY_USE = Tale(
     "do the hooks, and the entries with them.",
     production="One forgotten `-m state` rule switches conntrack on for every packet of the namespace. Before you rely on "
     "conntrack being off, look for its hooks: `nft list hooks`.",
-    since_2020="As in the article. Hooks have been registered by need since Linux 4.10.",
+    since_2020="no difference. Hooks have been registered by need since Linux 4.10.",
     has_twin=True,
 )
 
@@ -195,7 +195,7 @@ RAW_VS_TUN = Tale(
     "anywhere. Through lo it carries its entry along, and conntrack leaves it alone in PREROUTING. A received packet's "
     "entry is confirmed at the end of INPUT: whatever is dropped before that leaves no entry.",
     production="Tests of a firewall that send from the machine itself test another path. Use a tun or veth device, or another machine.",
-    since_2020="As in the article, which chose a tun device for this reason.",
+    since_2020="no difference; the article chose a tun device for this reason.",
 )
 
 TALES = (TEN_SYNS, CONNTRACK_BY_USE, POLICY_COUNTERS, RAW_VS_TUN)

@@ -45,7 +45,7 @@ SYN_FLOOD = Tale(
     "connection at once, conntrack does not. When the table is full, three SYNs never reach the listener.",
     production="Against SYN floods keep SYNs out of conntrack: `-j CT --notrack` for ports that need no tracking, SYNPROXY for "
     "those that do, or a limit in raw PREROUTING. See the tales notrack, synproxy and rate-limit.",
-    since_2020="As in the article. With tcp_syncookies=1 and a short queue no cookie may be sent at all, which is why the tale sets 2.",
+    since_2020="no difference. With tcp_syncookies=1 and a short queue no cookie may be sent at all, which is why the tale sets 2.",
     needs=FULL,
     has_twin=True,
 )
@@ -79,7 +79,7 @@ NOTRACK = Tale(
     "UNTRACKED. It needs no slot, so it does not matter how many are left.",
     production="Exempt what needs no state in both directions, also the answers in raw OUTPUT. A rule that lets only "
     "ESTABLISHED in must then also let UNTRACKED in, and NAT is not possible for these packets.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     needs=FULL,
     has_twin=True,
 )
@@ -120,14 +120,14 @@ RATE_LIMIT = Tale(
     "its own. The same rules in INPUT keep the table from filling too, but stop working once it is full.",
     production="`-m limit` treats all clients as one: an attacker uses up the share of the others. `-m hashlimit` counts by "
     "source. Against spoofed sources neither helps; SYNPROXY does.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     has_twin=True,
 )
 
 SYNPROXY = Tale(
     name="synproxy",
     title="SYNPROXY answers first",
-    summary="SYNPROXY answers spoofed SYNs with cookies before conntrack: 10 SYN+ACKs, no entry, even when full.",
+    summary="SYNPROXY answers 10 spoofed SYNs with cookies: 10 SYN+ACKs, no entry. In a full table its answers get lost.",
     story=(
         "SYN cookies come too late because TCP stands behind conntrack. SYNPROXY makes them in netfilter.",
         "SYNs to port 80 go untracked to the SYNPROXY target, which answers each with a cookie. Only the client that sends "
@@ -140,6 +140,7 @@ SYNPROXY = Tale(
             (
                 Setting("nf_conntrack_tcp_loose", "0", "1"),
                 _SYN_ACKS,
+                Commands(("iptables -t mangle -A POSTROUTING -p tcp --tcp-flags SYN,ACK SYN,ACK",)),
                 Commands(
                     (
                         "iptables -t raw -I PREROUTING 1 -p tcp --dport 80 --syn -j CT --notrack",
@@ -153,7 +154,7 @@ SYNPROXY = Tale(
             ),
             (
                 Expectation("taken by SYNPROXY (INPUT rule 1)", 10, Counter("filter", "INPUT")),
-                Expectation("SYN+ACKs sent (raw OUTPUT)", 10, Counter("raw", "OUTPUT")),
+                Expectation("SYN+ACKs sent (mangle POSTROUTING)", 10, Counter("mangle", "POSTROUTING")),
                 Expectation("new entries", 0, NewFlows()),
                 Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
             ),
@@ -162,18 +163,37 @@ SYNPROXY = Tale(
             "The same with no free slot",
             (FillTo(0), SPOOFED),
             (
-                Expectation("SYN+ACKs sent (raw OUTPUT)", 10, Counter("raw", "OUTPUT")),
+                Expectation("SYN+ACKs made (raw OUTPUT)", 10, Counter("raw", "OUTPUT")),
+                Expectation("SYN+ACKs sent (mangle POSTROUTING)", 0, Counter("mangle", "POSTROUTING")),
+                Expectation("dropped by conntrack (drop)", 10, Stat("drop")),
+            ),
+        ),
+        Step(
+            "No free slot, the answers not tracked either",
+            (
+                Commands(
+                    (
+                        "iptables -t raw -A OUTPUT -p tcp --sport 80 --tcp-flags SYN,ACK SYN,ACK -j CT --notrack",
+                    )
+                ),
+                FillTo(0),
+                SPOOFED,
+            ),
+            (
+                Expectation("SYN+ACKs sent (mangle POSTROUTING)", 10, Counter("mangle", "POSTROUTING")),
                 Expectation("new entries", 0, NewFlows()),
                 Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
             ),
         ),
     ),
-    explanation="An untracked SYN needs no entry, the cookie in the answer needs none either. The ACK that comes back is INVALID "
-    "for conntrack (tcp_loose=0), which is how it gets to SYNPROXY; if its cookie is right, SYNPROXY opens the "
-    "connection to the server on the client's behalf, and only then is there an entry.",
-    production="SYNPROXY needs tcp_loose=0, and its options must not promise more than the server keeps (mss, window scale, "
-    "timestamps). It costs sequence number translation for every packet of the connection.",
-    since_2020="SYNPROXY has been in the kernel since 3.12; the article names it as a way out.",
+    explanation="An untracked SYN needs no entry. Its answer makes none either, but it is a packet of its own, and conntrack in "
+    "OUTPUT wants a slot before it judges it: with none left SYNPROXY's answers are lost unless they are exempted too. "
+    "The ACK that comes back is INVALID for conntrack (tcp_loose=0), which is how it gets to SYNPROXY; if its cookie is "
+    "right, SYNPROXY opens the connection to the server for the client, and only then is there an entry.",
+    production="SYNPROXY keeps SYNs from filling the table; it does not work in a table that something else has filled. Exempt its "
+    "answers in raw OUTPUT where the server is another machine (on the server itself the rule would hide the server's own "
+    "SYN+ACK from SYNPROXY). Its mss, window scale and timestamps must not promise more than the server keeps.",
+    since_2020="SYNPROXY has been in the kernel since 3.12.",
     needs=FULL,
 )
 

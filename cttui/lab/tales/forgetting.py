@@ -129,7 +129,7 @@ RST_FORGETS = Tale(
     "Without the rule the article would have counted 0 flows instead of 10.",
     production="A closed port that answers RST is kind to the table. `-j DROP` in OUTPUT or a host that does not answer leaves "
     "every SYN's entry for two minutes: prefer REJECT with tcp-reset for ports you close.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     has_twin=True,
 )
 

@@ -68,7 +68,7 @@ STRAY_ACK_LOOSE = Tale(
     "[UNREPLIED], with 300 seconds to live. SYN+ACK, FIN and RST of unknown connections are INVALID even so.",
     production="tcp_loose=1 lets connections survive a restart of the firewall or a failover. It also lets anyone fill the table "
     "with ACKs, past every rule that looks for SYNs.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     needs=NEEDS,
     has_twin=True,
 )
@@ -102,7 +102,7 @@ STRAY_ACK_STRICT = Tale(
     "after the other need one free slot.",
     production="For a server that terminates connections itself tcp_loose=0 with a rule that drops INVALID is the better "
     "choice. Behind asymmetric routing or with failover without state sync it breaks connections.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     needs=NEEDS,
     has_twin=True,
 )
@@ -132,7 +132,7 @@ STRAY_ACK_STRICT_FULL = Tale(
     "drops it. The same goes for packets with a wrong checksum.",
     production="A full table harms everything that is not already in it, also what would never have got in. Only `-j CT "
     "--notrack` keeps packets out of its way.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     needs=NEEDS,
     has_twin=True,
 )
@@ -170,7 +170,7 @@ DROPPED_IN_INPUT = Tale(
     "its unconfirmed entry with it. While it is under way it counts toward the limit all the same.",
     production="Rules in INPUT protect the table from filling. They do not protect themselves from a full table: what must work "
     "then has to be decided before conntrack, in raw PREROUTING or by XDP.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     needs=NEEDS,
     has_twin=True,
 )
@@ -221,7 +221,7 @@ SENDTO_EPERM = Tale(
     "`conntrack -S` rises in the first case, the rule's counter in the second.",
     production='"Operation not permitted" from a resolver, ntpd or ping on a busy machine is a full table more often than a '
     "permission. Look at `conntrack -S` first.",
-    since_2020="As in the article.",
+    since_2020="no difference.",
     needs=NEEDS,
 )
 

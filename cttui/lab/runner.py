@@ -1,0 +1,281 @@
+"""Runs a tale through a link and compares what was predicted with what the kernel did.
+
+`run` is an async generator of events: it does nothing until the next event is asked for, so a screen that
+goes step by step just doesn't ask. The link must lead to a fresh sandbox; what the tale did stays in it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+
+from cttui.client.recording import AnyLink
+from cttui.lab.moves import STIMULI, Commands, Empty, FillTo, Move, Wait
+from cttui.lab.readings import Measured, Unreadable, Value, holds, shown
+from cttui.lab.tale import Expectation, Step, Tale
+from cttui.model.messages import Action, Ask, FaultError, Fire, Result
+
+TAKEN_S = 60.0
+"""How long to wait for another full sandbox on this machine to end."""
+POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of the table. `ok` is None and `measured` is None until it is measured."""
+
+    what: str
+    predicted: Value
+    measured: Value | None = None
+    ok: bool | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step is about to begin; its rows hold only predictions. Moves begin with the next event."""
+
+    number: int
+    steps: int
+    step: Step
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """A move begins."""
+
+    move: Move
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something takes its time; the words say what."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowMeasured:
+    """Row `index` of the step has its measurement. An index past the step's predictions is a row of its own
+    ("reclaimed by gc"); a row that could not be read is not reported, but noted."""
+
+    number: int
+    index: int
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step is over: its last stimulus's result, for screens that show more of it."""
+
+    number: int
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a tale ended. `ok` is None where it was skipped; `skipped` then says why."""
+
+    tale: str
+    ok: bool | None
+    kernel: str
+    skipped: str = ""
+    rows: tuple[Row, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, object]:
+        """For `--json`: tale, ok, skipped, kernel, rows [{what, predicted, measured, ok}], notes."""
+        return {
+            "tale": self.tale,
+            "ok": self.ok,
+            "skipped": self.skipped or None,
+            "kernel": self.kernel,
+            "rows": [
+                {"what": r.what, "predicted": r.predicted, "measured": r.measured, "ok": r.ok}
+                for r in self.rows
+            ],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event."""
+
+    outcome: Outcome
+
+
+Event = StepStarted | Moving | Waiting | RowMeasured | StepDone | Finished
+
+
+class _Skip(Exception):
+    """This tale can't be told here; the words say why."""
+
+
+def predicted(expectation: Expectation, measured: Measured | None = None) -> Row:
+    """The row of an expectation before its measurement."""
+    return Row(expectation.what, shown(expectation.predicted, measured), source=expectation.reading.source)
+
+
+def compile_fire(notation: str, count: int, rate_pps: float) -> Fire:
+    """A burst's packets. Imports scapy on first use (0.2 s)."""
+    from cttui.lab import compose
+
+    return Fire(templates=compose.compile(notation, count), count=count, rate_pps=rate_pps)
+
+
+@dataclass
+class _Run:
+    tale: Tale
+    link: AnyLink
+    limit: int = 0
+    buckets: int = 0
+    evictable: int = 0
+    """Fillers that are not ASSURED."""
+    missing: set[str] = field(default_factory=set)
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    waits_for_taken: float = TAKEN_S
+
+    async def events(self) -> AsyncIterator[Event]:
+        self._check_needs()
+        await self._read_limits()
+        steps = self.tale.steps
+        for number, step in enumerate(steps, 1):
+            rows = tuple(predicted(e) for e in step.expect if e.needs not in self.missing or not e.needs)
+            yield StepStarted(number, len(steps), step, rows)
+            measured = None
+            for move in step.moves:
+                yield Moving(move)
+                if isinstance(move, FillTo):
+                    async for waiting in self._fill(move):
+                        yield waiting
+                elif isinstance(move, Wait):
+                    assert measured is not None, "a Wait comes after a stimulus"
+                    measured = await self._wait(move, measured)
+                else:
+                    result = await self._do(move)
+                    if isinstance(move, STIMULI):
+                        measured = Measured(
+                            result, self.limit, self.buckets, self.evictable, family=self.tale.family
+                        )
+            assert measured is not None, "a step without a stimulus"
+            for index, row in enumerate(self._compare(step, measured)):
+                self.rows.append(row)
+                yield RowMeasured(number, index, row)
+            yield StepDone(number, measured.result)
+
+    def _check_needs(self) -> None:
+        welcome = self.link.welcome
+        for need in self.tale.needs:
+            if need not in welcome.can:
+                raise _Skip(welcome.cannot.get(need, f"This sandbox has no {need}."))
+        tools = ("iptables",) if self.tale.family == "ip" else ("ipv6", "ip6tables")
+        for tool in tools:
+            if tool in welcome.cannot:
+                raise _Skip(welcome.cannot[tool])
+
+    async def _read_limits(self) -> None:
+        answer = await self.link.ask(Ask(seq=self.link.next_seq()))
+        self.limit, self.buckets = answer.table.maximum or 0, answer.table.buckets or 0
+
+    async def _job(self, action: Action) -> Result:
+        job = await self.link.finish((await self.link.do(action)).job)
+        if job.state == "cancelled" or job.result is None:
+            raise FaultError("cancelled", f"{job.kind} was cancelled.")
+        return job.result
+
+    async def _do(self, move: Move) -> Result:
+        assert not isinstance(move, FillTo | Wait)
+        # scapy's import and the building of packets: off the loop, which a screen may share
+        action = await asyncio.to_thread(move.messages, compile_fire)
+        try:
+            result = await self._job(action)
+        except FaultError as e:
+            if not isinstance(move, Commands) or not move.lacks:
+                raise
+            if not move.optional:
+                raise _Skip(f"No {move.lacks} here: {e.fault.sentence}") from None
+            self.missing.add(move.lacks)
+            self.notes.append(f"No {move.lacks} here: {e.fault.sentence}")
+            return Result()
+        if isinstance(move, Empty):
+            self.evictable = 0
+        return result
+
+    async def _fill(self, move: FillTo) -> AsyncIterator[Waiting]:
+        fill = move.fill(self.limit)
+        while True:
+            try:
+                result = await self._job(fill)
+                break
+            except FaultError as e:
+                if e.fault.code == "fill-taken" and self.waits_for_taken > 0:
+                    yield Waiting("another sandbox on this machine is full, waiting for it to end")
+                    self.waits_for_taken -= POLL_S
+                    await asyncio.sleep(POLL_S)
+                    continue
+                if e.fault.code.startswith("fill-"):
+                    raise _Skip(f"{e.fault.sentence} {e.fault.remedy}".strip()) from None
+                raise
+        if not move.assured:
+            self.evictable += result.filled
+
+    async def _wait(self, move: Wait, m: Measured) -> Measured:
+        """Watch nf_conntrack_count, which costs the sandbox nothing, against what it was before the burst."""
+        before = m.result.count_before
+        stats = (await self._table())[1]
+        began = time.monotonic()
+        while True:
+            count, now = await self._table()
+            waited = time.monotonic() - began
+            if waited >= move.seconds or (move.gone and count <= before + m.result.new - move.gone):
+                break
+            await asyncio.sleep(POLL_S)
+        moved = {name: now.get(name, 0) - value for name, value in stats.items() if now.get(name, 0) != value}
+        return replace(m, waited_s=waited, left=count - before, stats_while_waiting=moved)
+
+    async def _table(self) -> tuple[int, dict[str, int]]:
+        table = (await self.link.ask(Ask(seq=self.link.next_seq()))).table
+        return table.count or 0, table.stats
+
+    def _compare(self, step: Step, m: Measured) -> list[Row]:
+        rows = []
+        for e in step.expect:
+            if e.needs and e.needs in self.missing:
+                continue
+            try:
+                value = e.reading.read(m)
+            except Unreadable as why:
+                self.notes.append(f"{e.what}: not measured, {why}.")
+                continue
+            rows.append(replace(predicted(e, m), measured=value, ok=holds(e.predicted, value, m)))
+        if m.result.reclaimed and not step.forgets:
+            rows.append(
+                Row("reclaimed by gc meanwhile", "any", m.result.reclaimed, True, "conntrack -E -e DESTROY")
+            )
+        return rows
+
+
+async def run(tale: Tale, link: AnyLink) -> AsyncIterator[Event]:
+    """Tell a tale in the link's sandbox; the last event is Finished. A fault is a failed row, not raised."""
+    runner = _Run(tale, link)
+    kernel = link.welcome.kernel
+    try:
+        async for event in runner.events():
+            yield event
+    except _Skip as why:
+        yield Finished(Outcome(tale.name, None, kernel, str(why), tuple(runner.rows), tuple(runner.notes)))
+        return
+    except FaultError as e:
+        words = f"{e.fault.sentence} {e.fault.remedy}".strip()
+        runner.rows.append(Row("the experiment can be carried out", "yes", words, False))
+    ok = all(row.ok for row in runner.rows)
+    yield Finished(Outcome(tale.name, ok, kernel, "", tuple(runner.rows), tuple(runner.notes)))
+
+
+__all__ = [
+    "Event", "Finished", "Moving", "Outcome", "Row", "RowMeasured", "StepDone", "StepStarted", "Waiting",
+    "compile_fire", "predicted", "run",
+]  # fmt: skip
