@@ -281,7 +281,10 @@ class _Parser:
             if value.kind != "word":
                 raise FilterError(f"{token.text} needs a value", value.column, example(key))
             column = value.column
-            parts = _COMMA.split(value.text) if '"' in value.text else value.text.split(",")
+            if '"' in value.text:
+                parts = _COMMA.split(value.text)
+            else:  # a security context may have commas of its own
+                parts = [value.text] if key == "secctx" else value.text.split(",")
             for part in parts:
                 if part:
                     items.append((part.replace('"', ""), column))

@@ -196,11 +196,18 @@ def _leaf_text(node: Leaf) -> str:
         case Status(bits):
             return next(name for name, mask in FLAGS.items() if mask == bits)
         case Text(key, values):
-            return f"{key}={','.join(v if _PLAIN.fullmatch(v) else chr(34) + v + chr(34) for v in values)}"
+            several = len(values) > 1
+            return (
+                f"{key}={','.join(v if _PLAIN.fullmatch(v) and not several else _quoted(v) for v in values)}"
+            )
         case Label(bits):
             return f"label={','.join(map(str, bits))}"
         case Known(key):
             return f"{key}=*"
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'
 
 
 def span_text(span: Span) -> str:

@@ -305,11 +305,10 @@ def master_dict(master: bytes) -> dict[str, Any] | None:
         return None
     number = proto[1][0]
     sport, dport = (int.from_bytes(proto.get(kind, b""), "big") for kind in (2, 3))
-    if number == IPPROTO_ICMP:
-        sport, dport = (
-            int.from_bytes(proto.get(4, b""), "big"),
-            int.from_bytes(proto.get(5, b"") + proto.get(6, b""), "big"),
-        )
+    if number in _ICMP:
+        first = 4 if number == IPPROTO_ICMP else 7
+        echo, kind, code = (proto.get(first + n, b"") for n in range(3))
+        sport, dport = int.from_bytes(echo, "big"), int.from_bytes(kind + code, "big")
     return {"proto": protocol(number), **_tuple_dict(number, src, dst, sport, dport)}
 
 
