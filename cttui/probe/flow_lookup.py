@@ -13,7 +13,8 @@ _A, _B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
 
 def _mix(src: NDArray[np.uint64], dst: NDArray[np.uint64], ports: NDArray[np.uint64]) -> NDArray[np.uint64]:
     h = src * _A ^ dst * _B ^ ports * (_A ^ _B)
-    return h ^ (h >> np.uint64(29))
+    mixed: NDArray[np.uint64] = h ^ (h >> np.uint64(29))
+    return mixed
 
 
 def _hashes(columns: Columns, rows: NDArray[np.int64], end: str) -> NDArray[np.uint64]:
