@@ -1,11 +1,15 @@
 """The filter language: what people type, what it means, and what is said where it can't be read."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from query_strategies import columns_of, flows_of, nodes
 
 from cttui.model import filter_ast as ast
+from cttui.model.filter_words import flag_of, key_of
 from cttui.model.filters import (
     GROUP_KEYS,
     SORT_KEYS,
@@ -184,7 +188,7 @@ words = st.sampled_from([*WORDS.split(), "\x1b"])
 
 
 @given(st.lists(words, max_size=12).map(" ".join) | st.text(max_size=60))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_text_parses_or_says_where_not(text: str) -> None:
     try:
         node = parse(text)
@@ -196,7 +200,7 @@ def test_any_text_parses_or_says_where_not(text: str) -> None:
 
 
 @given(nodes)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_unparse_then_parse_is_the_same_tree(node: ast.Node) -> None:
     assert parse(unparse(node)) == node
 
@@ -222,6 +226,23 @@ def test_completion() -> None:
 def test_completion_never_fails(text: str, cursor: int) -> None:
     for word in complete(text, min(cursor, len(text))):
         assert word
+
+
+def test_examples_of_the_manual_are_filters() -> None:
+    manual = (Path(__file__).parent.parent / "docs" / "filters.md").read_text()
+    examples = re.findall(r"```filter\n(.*?)```", manual, re.DOTALL)
+    assert len(examples) == 4
+    for line in "".join(examples).splitlines():
+        typed, _, meaning = (part.strip() for part in line.partition("  #"))
+        assert parse(typed) is not None
+        if re.fullmatch(r"[a-z]+=\S+", meaning):
+            assert parse(typed) == parse(meaning)
+    rows = re.findall(r"^\| (`.*?) \|.*\|(.*?)\|$", manual, re.MULTILINE)
+    told = " ".join(first for first, _ in rows)
+    keys = set(re.findall(r"`([a-z-]+)`", told))
+    assert keys >= {*ast.ADDRESS_KEYS, *ast.NUMBER_KEYS, "state", "status", "helper", "secctx", "label"}
+    for alias in re.findall(r"`([^` ]+)`", " ".join(last for _, last in rows)):
+        assert key_of(alias.rstrip("=")) or flag_of(alias), alias
 
 
 def test_every_key_has_a_label() -> None:

@@ -37,7 +37,7 @@ keys = st.lists(st.sampled_from(sorted(GROUP_KEYS)), min_size=1, max_size=3, uni
 
 
 @given(st.integers(0, 1 << 30), st.integers(1, 40), keys, st.sampled_from(SORTS), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_groups_equal_counting(seed: int, n: int, by: list[str], sort: str, descending: bool) -> None:
     columns, interned = columns_of(seed, n)
     members: dict[tuple[object, ...], list[int]] = defaultdict(list)
@@ -77,7 +77,7 @@ def test_groups_equal_counting(seed: int, n: int, by: list[str], sort: str, desc
 
 
 @given(st.integers(0, 1 << 30), keys)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_pages_join_to_the_whole(seed: int, by: list[str]) -> None:
     columns, interned = columns_of(seed, 40)
     rows = np.arange(40)

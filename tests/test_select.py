@@ -12,7 +12,7 @@ from cttui.model.flow import FILLER_MARK, FILLER_ZONE
 
 
 @given(st.integers(0, 1 << 30), st.integers(0, 40), nodes)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_select_equals_matches(seed: int, n: int, node: ast.Node) -> None:
     columns, interned = columns_of(seed, n)
     expected = [i for i, flow in enumerate(flows_of(columns, interned)) if matches(node, flow, WALL_S)]
@@ -21,7 +21,7 @@ def test_select_equals_matches(seed: int, n: int, node: ast.Node) -> None:
 
 
 @given(st.integers(0, 1 << 30), st.lists(st.integers(0, 39), max_size=60), nodes)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_rows_in_their_order(seed: int, picked: list[int], node: ast.Node) -> None:
     """Few rows, most rows, repeated and unordered ones take different ways to the same answer."""
     columns, interned = columns_of(seed, 40)

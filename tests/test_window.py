@@ -21,7 +21,7 @@ def stable(keys: list[object], unknown: list[bool], descending: bool) -> list[in
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_window_is_a_slice_of_a_stable_sort(data: st.DataObject) -> None:
     n = data.draw(st.integers(0, 60))
     depth = data.draw(st.integers(1, 3))

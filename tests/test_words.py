@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from query_strategies import WALL_S, columns_of, flows_of
 
@@ -57,6 +57,7 @@ def test_hostile_text_is_escaped() -> None:
 
 
 @given(st.integers(0, 1 << 30))
+@settings(max_examples=60, deadline=None)
 def test_a_line_typed_as_a_filter_selects_its_flow(seed: int) -> None:
     """Whatever conntrack prints can be pasted into the filter."""
     columns, interned = columns_of(seed, 6)
@@ -69,6 +70,7 @@ def test_a_line_typed_as_a_filter_selects_its_flow(seed: int) -> None:
 
 
 @given(st.integers(0, 1 << 30))
+@settings(max_examples=30, deadline=None)
 def test_json_holds_everything(seed: int) -> None:
     columns, interned = columns_of(seed, 4)
     names = set()

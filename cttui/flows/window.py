@@ -56,7 +56,8 @@ def sort_values(
 ) -> SortValues:
     """Values of `rows` for a sort key of model.filters.SORT_KEYS. Raises KeyError for another one.
 
-    Ascending `newest` is the oldest first. Protocols, states and helpers sort by name.
+    Ascending `newest` is the oldest first. Protocols, states and helpers sort by name (helpers in the order they
+    were met without `interned`).
     """
     view = View(columns, now, interned or Interned(), wall_s, rows)
     if key in _ADDRESSES:
@@ -89,7 +90,7 @@ def sort_values(
         case "helper":
             names = view.interned.helpers
             rank = np.argsort(np.argsort(names, kind="stable"), kind="stable").astype(np.uint32)
-            return SortValues((rank[view["helper"]],), view["helper"] == 0)
+            return SortValues((rank[view["helper"]] if interned else view["helper"],), view["helper"] == 0)
         case "mark" | "zone" | "family" | "use" | "id":
             return SortValues((view[key],))
     raise KeyError(key)
