@@ -156,11 +156,11 @@ def _cells(line: Line) -> list[tuple[str, str]]:
             continue
         for character in text:
             wide = cell_len(character)
-            if wide == 0 and cells:
-                cells[-1] = (cells[-1][0] + character, cells[-1][1])
-            else:
+            if wide:
                 cells.append((character, style))
                 cells += [("", style)] * (wide - 1)
+            elif cells:
+                cells[-1] = (cells[-1][0] + character, cells[-1][1])
     return cells
 
 

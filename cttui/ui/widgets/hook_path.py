@@ -76,9 +76,9 @@ class HookPath(Rows):
 
     def show(self, reading: HooksReading | None) -> None:
         """Take a reading in and repaint what it changed; None: nothing has been read yet."""
-        self.reading = reading
-        if reading is not None:
+        if reading is not None and reading != self.reading:  # the same again is no new sample
             self._remember(reading)
+        self.reading = reading
         self._list()
         self.paint()
 

@@ -95,7 +95,7 @@ class PacketLog(Rows):
 
     @property
     def visible_rows(self) -> int:
-        return max(0, self.body_height - len(self._aggregate()))
+        return max(0, self.body_height - len(self._aggregate()) - self._says_left_out)
 
     def moved(self, by_hand: bool) -> None:
         if by_hand:
@@ -127,6 +127,10 @@ class PacketLog(Rows):
 
     # ------------------------------------------------------------ layout
 
+    @property
+    def _says_left_out(self) -> bool:
+        return bool(self.page.left_out) and self.body_height > 4
+
     def _aggregate(self) -> list[tuple[str, int]]:
         return self.page.top[: self.body_height // _AGGREGATE_SHARE] if self.following else []
 
@@ -134,7 +138,7 @@ class PacketLog(Rows):
         page = self.page
         self._say()
         lines: list[Line] = []
-        if page.left_out and height > 4:
+        if self._says_left_out:
             lines.append(((" " + clean(page.left_out), "muted"),))
         if not page.rows:
             said = self.empty if page.capturing else ("The packet log is off.", *self.empty[1:])

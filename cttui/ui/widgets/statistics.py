@@ -1,6 +1,7 @@
 """Every conntrack statistic with its total, rate, past and meaning."""
 
 import math
+import textwrap
 
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui.cells import Cells, Line, Run, clip, pad
@@ -15,7 +16,7 @@ _FLOWS = {
 class Statistics(Cells):
     """A line a statistic: name, total, per second, history, and in a wide panel what it means.
 
-    Where there is room, the meaning follows on a line of its own instead of being cut.
+    Where there is room, the meaning follows on lines of its own instead of being cut.
     """
 
     def __init__(
@@ -43,7 +44,8 @@ class Statistics(Cells):
         names += [name for name in STATISTICS if name in self.reading.stats]
         # What means loss stands first, so that a low panel shows it.
         names.sort(key=lambda name: (name not in ALARMS, name in STATISTICS))
-        below = height >= 2 * len(names)
+        wrapped = {name: textwrap.wrap(meanings[name], max(10, width - 4)) for name in names}
+        below = height >= len(names) + sum(map(len, wrapped.values()))
         beside = not below and width >= 100
         chart = (
             0 if width < 44 else 12 if beside else min(30, width - 46) if width >= 56 else max(0, width - 44)
@@ -56,7 +58,7 @@ class Statistics(Cells):
                 runs.append(("  " + clip(meanings[name], width - used - 2), "muted"))
             lines.append(tuple(runs))
             if below:
-                lines.append((("   " + clip(meanings[name], width - 3), "muted"),))
+                lines += [(("   " + line, "muted"),) for line in wrapped[name]]
         return lines
 
     def _figures(self, name: str, series: Series | None, chart: int) -> list[Run]:

@@ -1,0 +1,100 @@
+"""Cells: widths, cuts, ASCII, and the difference of two lines that is all that goes to the terminal."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from cttui.ui import cells
+from cttui.ui.cells import (
+    Line,
+    ascii_only,
+    changed_runs,
+    clip,
+    clip_middle,
+    fit,
+    pad,
+    spread,
+    to_ascii,
+    width_of,
+)
+
+TEXT = st.text(st.sampled_from("abc 019.:…─█▁日本é\u0301🙂"), max_size=30)
+LINES = st.lists(st.tuples(TEXT, st.sampled_from(["", "muted", "value"])), max_size=6)
+
+
+@given(TEXT, st.integers(0, 40))
+def test_cuts_and_fills_are_exact(text: str, width: int) -> None:
+    assert width_of(clip(text, width)) <= width
+    assert width_of(clip_middle(text, width, 5)) <= width
+    assert width_of(pad(text, width)) == width_of(pad(text, width, True)) == width
+    if width_of(text) > width > 0:
+        assert "…" in clip(text, width) and "…" in clip_middle(text, width)
+
+
+@given(LINES, st.integers(0, 60))
+def test_a_fitted_line_has_the_width(line: list[tuple[str, str]], width: int) -> None:
+    fitted = fit(line, width)
+    assert sum(width_of(text) for text, _ in fitted) == width
+    assert all(one[1] != two[1] for one, two in itertools.pairwise(fitted)), "neighbours are merged"
+
+
+@given(LINES, LINES, st.integers(1, 60))
+def test_changed_runs_turn_the_old_line_into_the_new(
+    old: list[tuple[str, str]], new: list[tuple[str, str]], width: int
+) -> None:
+    was, now = fit(old, width), fit(new, width)
+    runs = changed_runs(was, now)
+    screen = cells._cells(was)
+    wanted = cells._cells(now)
+    for start, end in runs:
+        assert wanted[start][0] != "" and (end == width or wanted[end][0] != ""), "no wide character is split"
+        assert screen[start][0] != "" and (end == width or screen[end][0] != "")
+        screen[start:end] = wanted[start:end]
+    assert screen == wanted
+    assert all(a[1] < b[0] for a, b in itertools.pairwise(runs))
+    if was == now:
+        assert runs == []
+
+
+def test_near_changes_are_one_run_and_far_ones_two() -> None:
+    def line(*at: int) -> Line:
+        return (("".join("x" if i in at else "." for i in range(120)), ""),)
+
+    assert changed_runs(line(), line(3, 40)) == [(3, 41)], "37 cells are cheaper than a move and a style"
+    assert changed_runs(line(), line(3, 90)) == [(3, 4), (90, 91)]
+    striped: Line = tuple((".", ("a", "b")[i % 2]) for i in range(20))
+    changed = (("x", "a"), *striped[1:19], ("x", "b"))
+    assert changed_runs(striped, changed) == [(0, 1), (19, 20)], "bridging costs a style a cell here"
+
+
+@given(st.text(max_size=30))
+def test_ascii_keeps_the_width(text: str) -> None:
+    plain = to_ascii(text)
+    assert plain.isascii()
+    if text.isprintable():
+        assert len(plain) == cell_len(text)
+
+
+def test_spread_clips_the_left() -> None:
+    assert "".join(t for t, _ in spread([("left side", "")], [("right", "")], 10)) == "left…right"
+    assert "".join(t for t, _ in spread([("l", "")], [("r", "")], 5)) == "l   r"
+
+
+@pytest.mark.parametrize(
+    ("environ", "plain"),
+    [
+        ({"LANG": "en_GB.UTF-8"}, False),
+        ({"LANG": "C"}, True),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, True),  # as Python leaves it after LANG=C
+        ({"LC_CTYPE": "C.UTF-8"}, False),
+        ({"LANG": "en_GB.UTF-8", "LC_ALL": "C"}, True),
+        ({"LANG": "de_DE.ISO-8859-1"}, True),
+        ({"LANG": "en_GB.UTF-8", "TERM": "linux"}, True),
+        ({}, False),
+    ],
+)
+def test_which_locales_are_ascii(environ: dict[str, str], plain: bool) -> None:
+    assert ascii_only(environ) is plain
