@@ -314,7 +314,8 @@ class FlowTable(Rows):
         if self.page.error or not self.page.rows:
             return self._instead(width, height)
         rows = [flow for i in range(height - 1) if (flow := self._row(self._base + i)) is not None]
-        texts = [self._texts(flow) for flow in rows]
+        columns = [BY_ID[id] for id in self.columns]
+        texts = [self._texts(flow, columns) for flow in rows]
         inner = self.row_width(width)
         layout = self._layout(inner)
         lines = [
@@ -343,15 +344,13 @@ class FlowTable(Rows):
             for i, text in enumerate(self.empty)
         ]
 
-    def _texts(self, flow: Flow) -> dict[str, str]:
+    def _texts(self, flow: Flow, columns: list[Column]) -> dict[str, str]:
         """The row's cells; columns grow to what they need, and never shrink until the table is another."""
         texts = {}
-        for id in self.columns:
-            column = BY_ID[id]
-            text = texts[id] = column.text(flow)
-            need = min(width_of(text), column.most)
-            if need > self._grown.get(id, 0):
-                self._grown[id] = need
+        for column in columns:
+            text = texts[column.id] = column.text(flow)
+            if (need := min(width_of(text), column.most)) > self._grown.get(column.id, 0):
+                self._grown[column.id] = need
         return texts
 
     def _header(self, layout: list[tuple[Column, int]], width: int) -> Line:
