@@ -42,9 +42,11 @@ class PacketPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     left_out: str = ""
     """A sentence where something is left out on purpose (the SSH connection we are watched through)."""
     top: list[tuple[str, int]] = []
-    """Most frequent (line without ports, count) of the last second, when there is more than can be read."""
+    """Most frequent (line without ports, count) when there is more than can be read."""
     error: str = ""
     """Why the filter is none; the page then is unfiltered."""
+    top_of: int = 0
+    """How many packets `top` counts: the newest ones of the last second, at most 16,384."""
 
 
 class JourneyStep(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ journey begins with each message of our own marking rule and takes what follows 
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,28 @@ UNDER_WAY_NS = 200_000_000
 """A packet passes the hooks in microseconds; its messages may be in two of our reads."""
 CONNTRACK = "conntrack"
 _TERMINAL_LABELS = {"input_end": DELIVERED, "postrouting_end": "sent"}
+
+
+class _Step(NamedTuple):
+    """A STEP record (kernel.trace) as Python numbers, in its order."""
+
+    trace_id: int
+    place: int
+    jump: int
+    kind: int
+    has_ct: int
+    ct_dir: int
+    network: int
+    transport: int
+    nfproto: int
+    verdict: int
+    ct_id: int
+    ct_status: int
+    ct_state: int
+    iif: int
+    oif: int
+    handle: int
+    time_ns: int
 
 
 @dataclass(slots=True)
@@ -253,16 +276,14 @@ class Journeys:
         visited: set[Place] = set()
         state, flow_id, hook = "", None, ""
         for batch, start, stop in packet.runs:
-            for step in self._batches[batch][start:stop]:
-                place = self._places[int(step["place"])]
+            for values in self._batches[batch][start:stop].tolist():
+                step = _Step._make(values)
+                place = self._places[step.place]
                 visited.add(place)
                 position = self.book.position(place)
                 hook = position.hook if position is not None else hook
-                if step["has_ct"] and not int(step["ct_status"]) & t.TEMPLATE:
-                    state, flow_id = (
-                        state_words(int(step["ct_state"]), int(step["ct_dir"])),
-                        int(step["ct_id"]),
-                    )
+                if step.has_ct and not step.ct_status & t.TEMPLATE:
+                    state, flow_id = state_words(step.ct_state, step.ct_dir), step.ct_id
                 made = self._step(step, place, hook, state)
                 if made is not None:
                     steps.append(made)
@@ -295,9 +316,9 @@ class Journeys:
             data=packet.head,
         )
 
-    def _step(self, step: np.void, place: Place, hook: str, state: str) -> JourneyStep | None:
+    def _step(self, step: "_Step", place: Place, hook: str, state: str) -> JourneyStep | None:
         """One message in words; of our own points only those that say something are shown."""
-        time_ns = int(step["time_ns"])
+        time_ns = step.time_ns
         if is_ours(place):
             label = {
                 "prerouting_after_conntrack": CONNTRACK,
@@ -309,15 +330,15 @@ class Journeys:
                 time_ns=time_ns, family="", table="", chain=label[place[2]], kind="stage", verdict="passed",
                 hook=hook, ct_state=state,
             )  # fmt: skip
-        kind = {t.RULE: "rule", t.POLICY: "policy", t.RETURN: "return"}.get(int(step["kind"]), "rule")
+        kind = {t.RULE: "rule", t.POLICY: "policy", t.RETURN: "return"}.get(step.kind, "rule")
         return JourneyStep(
             time_ns=time_ns,
             family=place[0],
             table=place[1],
             chain=place[2],
             kind=kind,
-            verdict=verdict_words(int(step["verdict"]), self._jumps[int(step["jump"])]),
-            rule=self.book.rule(place, int(step["handle"])) if kind == "rule" else "",
+            verdict=verdict_words(step.verdict, self._jumps[step.jump]),
+            rule=self.book.rule(place, step.handle) if kind == "rule" else "",
             hook=hook,
             ct_state=state,
         )

@@ -160,11 +160,13 @@ def _values(key: str, packets: Records, headers: Records) -> tuple[NDArray[np.bo
 
 def _in_span(headers: Records, end: str, span: f.Span) -> NDArray[np.bool_]:
     """Which packets' `end` lies in the span: word by word from the least significant one."""
-    right = headers["family"] == span.family
+    right: NDArray[np.bool_] = headers["family"] == span.family
     if span.family == AF_INET:
         word = headers[f"{end}0"]
         within: NDArray[np.bool_] = right & (word >= span.low) & (word <= span.high)
         return within
+    if not right.any():
+        return right
     above = below = np.ones(len(headers), bool)
     for i in (3, 2, 1, 0):
         word = headers[f"{end}{i}"]

@@ -22,6 +22,8 @@ from cttui.probe.packet_filter import Matcher, matcher_of
 CAPACITY = 100_000
 TOP = 5
 """Lines of the aggregate."""
+TOP_OF = 16_384
+"""Packets that the aggregate counts at most: 2 ms."""
 READABLE_PPS = 40
 """More than this a second can't be read: the page then has an aggregate."""
 _SAMPLE_S = 0.05
@@ -171,6 +173,7 @@ class PacketLog:
             at = int(np.searchsorted(held.seqs(found), view.anchor)) if view.anchor else 0
             first = _window(view, matched, at)
             slots = found[first : first + view.count]
+        top, top_of = self._top(held) if rate > READABLE_PPS and view.count > 0 else ([], 0)
         return PacketPage(
             capturing=capturing,
             total=held.total,
@@ -182,7 +185,8 @@ class PacketLog:
             first=first,
             left_out=self.left_out,
             error=error,
-            top=self._top(held) if rate > READABLE_PPS and view.count > 0 else [],
+            top=top,
+            top_of=top_of,
         )
 
     def select(self, view: PacketView, flows: FlowLookup) -> NDArray[np.int64]:
@@ -235,23 +239,22 @@ class PacketLog:
         return rows
 
     @staticmethod
-    def _top(held: _Held) -> list[tuple[str, int]]:
-        """The most frequent kinds of packet among those of the log's last second."""
+    def _top(held: _Held) -> tuple[list[tuple[str, int]], int]:
+        """The most frequent kinds of packet among the newest of the last second, and how many those are."""
         if not held.kept:
-            return []
-        newest = held.slots(held.total, held.total)[0]
-        since = int(held.packets["time_ns"][newest]) - 1_000_000_000
-        slots = np.flatnonzero(held.packets["time_ns"][: held.kept] > max(since, 0))
-        keys = _kind_hash(held.headers[: held.kept][slots], held.packets["ethertype"][: held.kept][slots])
+            return [], 0
+        slots = held.slots(max(held.oldest, held.total - TOP_OF + 1), held.total)
+        times = held.packets["time_ns"][slots].astype("i8")
+        slots = slots[times > times[-1] - 1_000_000_000]
+        keys = _kind_hash(held.headers[slots], held.packets["ethertype"][slots])
         kinds, counts = np.unique(keys, return_counts=True)
         best = np.argsort(counts)[::-1][:TOP]
         out = []
         for kind, count in zip(kinds[best], counts[best].tolist(), strict=True):
-            slot = slots[np.argmax(keys == kind)]
-            packet = held.packets[slot]
+            packet = held.packets[slots[np.argmax(keys == kind)]]
             data = packet["data"][: int(packet["caplen"])].tobytes()
             out.append((aggregate_line(int(packet["ethertype"]), data, int(packet["length"])), count))
-        return out
+        return out, len(slots)
 
 
 def left_out_sentence(connection: tuple[str, int, str, int]) -> str:
