@@ -142,3 +142,13 @@ def test_which_rule_switched_conntrack_on(texts, family, active):
 
 def test_text_that_could_not_be_read_is_said():
     assert explain("nft", "").text == "(text not read yet)"
+
+
+def test_a_long_chain_keeps_its_rates_until_it_is_read_again():
+    rates = Rates()
+    rates.take(RuleSet([chain([0], read_at_s=1.0)]), 1.0)
+    second = chain([60], read_at_s=31.0)
+    rates.take(RuleSet([second]), 32.0)
+    assert rates.of(second) == [2.0]
+    rates.take(RuleSet([second]), 42.0)
+    assert rates.of(second) == [2.0]

@@ -18,6 +18,7 @@ TABLES = ("raw", "mangle", "nat", "filter", "security")
 
 _COUNTERS = re.compile(r"\[(\d+):(\d+)\] ?")
 _QUOTED = re.compile(r'"(?:\\.|[^"\\])*"', re.DOTALL)
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
 _TARGET = re.compile(r"(?:^| )-[jg] (\S+)")
 
 
@@ -41,7 +42,7 @@ def _lines(text: str) -> Iterator[str]:
     for line in text.split("\n"):
         if pending:
             line = pending + "\n" + line
-        if '"' in line and _QUOTED.sub("", line).count('"') % 2:
+        if '"' in line and _ESCAPED.sub("", line).count('"') % 2:
             pending = line
             continue
         pending = ""

@@ -103,27 +103,27 @@ async def run(*argv: str, time_limit_s: float = CHILD_TIMEOUT_S) -> tuple[bytes,
 
 
 class _Meter:
-    """Sums the time this reader works, and not what others do while it waits."""
+    """Sums the CPU time of this reader, and not what others do while it waits."""
 
     def __init__(self) -> None:
         self.total_s = 0.0
-        self._since = time.perf_counter()
+        self._since = time.thread_time()
 
     async def give_way(self) -> None:
         """Let the loop do something else when the present step has taken 5 ms."""
-        now = time.perf_counter()
+        now = time.thread_time()
         if now - self._since >= 0.005:
             self.total_s += now - self._since
             await asyncio.sleep(0)
-            self._since = time.perf_counter()
+            self._since = time.thread_time()
 
     async def outside(self, work: Awaitable[T]) -> T:
         """Wait for something whose time is counted elsewhere."""
-        self.total_s += time.perf_counter() - self._since
+        self.total_s += time.thread_time() - self._since
         try:
             return await work
         finally:
-            self._since = time.perf_counter()
+            self._since = time.thread_time()
 
 
 class _Head(msgspec.Struct):
@@ -203,15 +203,16 @@ class Reader:
         # A long text reading (seconds, for very large sets) is not repeated until it has been paid for.
         due = time.monotonic() - self._text_at_s >= 12 * self._text_cost_s
         if stale and due:
-            started = time.perf_counter()
+            started = time.thread_time()
             before = _children_cpu_s()
             await self._read_texts(tools, shown, stale, meter)
-            self._text_cost_s = max(_children_cpu_s() - before, 0.25 * (time.perf_counter() - started))
+            self._text_cost_s = max(_children_cpu_s() - before, time.thread_time() - started)
             self._text_cost_s = self._text_cost_s if self._text_cost_s > 0.3 else 0.0
             self._text_at_s = time.monotonic()
             for key in stale:
                 self._handles[key] = shown[key].handles
         self._generation = generation
+        missing += _long_chains(shown.values(), time.monotonic())
         missing += self._failed.values()
         missing += _not_installed(tools, [c for c in shown.values() if c.handles], self._backend)
         out = []
@@ -349,6 +350,16 @@ class Reader:
         return out
 
 
+def _long_chains(chains: Iterable[nft_rules.RawChain], now: float) -> list[str]:
+    """Chains whose counters are older than this reading, because reading them is dear."""
+    return [
+        f"{c.family} {c.table} {c.chain}: {len(c.handles):,} rules in one chain cost the kernel {c.cost_s:.1f} s a "
+        f"reading, so their counters are {now - c.read_at_s:.0f} s old."
+        for c in chains
+        if len(c.handles) > nft_rules.LONG_CHAIN_RULES and c.cost_s and now - c.read_at_s > 1
+    ]
+
+
 def _not_installed(tools: Tools, chains: list[nft_rules.RawChain], backend: dict[tuple[str, str], str]) -> list[str]:  # fmt: skip
     """What is not shown for want of a command, only where there is something to show."""
     native = [c for c in chains if backend.get(c.key[:2], "nft") == "nft"]
@@ -379,6 +390,7 @@ def _nft_chain(chain: nft_rules.RawChain, texts: Texts) -> ChainRules:
         ours=OURS.match(chain.table) is not None,
         handles=chain.handles,
         table_handle=chain.table_handle,
+        read_at_s=chain.read_at_s,
     )
 
 

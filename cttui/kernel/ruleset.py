@@ -90,6 +90,8 @@ class ChainRules:
     ours: bool = False
     handles: list[int] | None = None
     table_handle: int = 0
+    read_at_s: float = 0.0
+    """Monotonic time of the counters where it is not that of the whole reading (very long nft chains)."""
 
     @property
     def key(self) -> ChainKey:
@@ -222,7 +224,10 @@ class Rates:
         """A new reading, `now` in monotonic seconds."""
         self._before = self._now
         self._now = now, {c.key: c for c in rules.columns}
-        self._known = {}
+        # The counters of a very long chain may be those of the last reading: so are its rates.
+        before = self._before[1] if self._before is not None else {}
+        same = {c.key for c in rules.columns if c.read_at_s and c.key in before and before[c.key].read_at_s == c.read_at_s}  # fmt: skip
+        self._known = {key: rates for key, rates in self._known.items() if key in same}
 
     @property
     def _span_s(self) -> float:
@@ -232,9 +237,12 @@ class Rates:
         """Each rule's rate; None until two readings, and after a reset or reload of the rule."""
         known = self._known.get(chain.key)
         if known is None:
+            before = self._before[1].get(chain.key) if self._before is not None else None
             span = self._span_s
-            if span > 0 and self._before is not None:
-                known = [None if d is None else d / span for d in moved(self._before[1].get(chain.key), chain)]  # fmt: skip
+            if before is not None and before.read_at_s and chain.read_at_s:
+                span = chain.read_at_s - before.read_at_s
+            if span > 0 and before is not None:
+                known = [None if d is None else d / span for d in moved(before, chain)]
             else:
                 known = [None] * len(chain.packets)
             self._known[chain.key] = known
