@@ -85,9 +85,9 @@ def hooks(**kw: Any) -> HooksReading:
         for hook, points in counts.items() for priority, label, n in points
     ]  # fmt: skip
     losses = [
-        Loss(family="ip", hook="prerouting", after="raw", before="conntrack", packets=3, cause="table full", source="drop +3"),
+        Loss(family="ip", hook="prerouting", after="raw", before="conntrack", packets=3, cause="lost in conntrack: table full", source="drop +3"),
         Loss(family="ip", hook="output", after="defrag", before="raw", packets=7,
-             cause="raw OUTPUT rule 1: -p tcp --sport 80 -j DROP", source="rule +7"),
+             cause="dropped by raw OUTPUT rule 1: -p tcp --sport 80 -j DROP", source="raw OUTPUT rule 1 +7"),
     ]  # fmt: skip
     defaults: dict[str, Any] = {
         "chains": chains, "stages": stages, "losses": losses, "stages_armed": True, "rules_total": 5,

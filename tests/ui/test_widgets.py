@@ -164,7 +164,7 @@ async def test_compact_hooks_are_the_sketch() -> None:
     lines = await shown(HookPath(), s.hooks(), (80, 3))
     assert lines[0].startswith("─2 Hooks─") and lines[0].endswith("PREROUTING → INPUT ─")
     assert lines[1] == " raw 10 ──▶ conntrack 7 (−3 table full) ──▶ mangle 7 ──▶ INPUT 7 ──▶ local"
-    assert lines[2].startswith(" local 7 ──▶ raw 0 (−7 raw OUTPUT rule 1")
+    assert lines[2].startswith(" local 7 ──▶ raw 0 (−7 dropped by raw OUTPUT rule 1)")
 
 
 async def test_compact_hooks_without_stage_counters_say_at_least() -> None:
@@ -178,14 +178,24 @@ async def test_the_path_in_order_with_conntrack_in_its_place() -> None:
     lines = await shown(HookPath(), s.hooks(), (100, 45))
     text = "\n".join(lines)
     order = ["PREROUTING ", "from the device", "raw PREROUTING", "◆ -j CT", "after raw", "◆ conntrack",
-             "✗ −3 in conntrack: table full (drop +3)", "after conntrack", "mangle PREROUTING", "INPUT ", "filter INPUT",
-             "LOGDROP", "local process", "OUTPUT ", "raw OUTPUT", "−7 raw OUTPUT rule 1", "POSTROUTING"]  # fmt: skip
+             "✗ −3 lost in conntrack: table full (drop +3)", "after conntrack", "mangle PREROUTING", "INPUT ", "filter INPUT",
+             "LOGDROP", "local process", "OUTPUT ", "raw OUTPUT", "−7 dropped by raw OUTPUT rule 1: -p tcp --sport 80 -j DROP", "POSTROUTING"]  # fmt: skip
     at = 0
     for words in order:
         found = text.find(words, at)
         assert found >= 0, f"{words!r} is not after {text[:at][-60:]!r} in\n{text}"
         at = found + len(words)
-    assert "10 lost or dropped" in lines[0]
+    assert "3 LOST ── 7 dropped by rules" in lines[0]
+
+
+async def test_one_look_says_whether_conntrack_is_on() -> None:
+    widget = HookPath()
+    async with Host(widget).run_test(size=(100, 40)) as pilot:
+        widget.show(s.hooks(), active=False, why="no rule needs it")
+        await pilot.pause()
+        assert "◆ conntrack  not active in this namespace  no rule needs it" in widget.as_text()
+        widget.show(s.hooks(), active=True, why="raw PREROUTING has -j CT")
+        assert "◆ conntrack  raw PREROUTING has -j CT" in widget.as_text()
 
 
 async def test_hostile_rules_are_shown_and_not_obeyed() -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cttui.model.hooks import HOOKS, PRIORITIES, Chain, HooksReading, Loss, Rule, Stage
+from cttui.model.hooks import PRIORITIES, Chain, HooksReading, Loss, Rule, Stage
+from cttui.model.path import HOOK_ORDER
 
 CONNTRACK, CONFIRM = PRIORITIES["conntrack"], PRIORITIES["confirm"]
 PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("in", ("ingress", "prerouting", "input"), "local"),
     ("through", ("forward",), ""),
-    ("out", ("output", "postrouting"), "device"),
+    ("out", ("output", "postrouting", "egress"), "device"),
 )
 """The three ways of a packet: its hooks, and where it arrives. Routed packets go in → through → out."""
 
@@ -43,7 +44,7 @@ def at_least(chain: Chain) -> int | None:
 
 def by_hook(reading: HooksReading) -> dict[str, list[tuple[int, Chain | list[Stage] | None]]]:
     """hook → (priority, chain, the stages of all families at that point, or None for conntrack), in path order."""
-    out: dict[str, list[tuple[int, Chain | list[Stage] | None]]] = {hook: [] for hook in HOOKS}
+    out: dict[str, list[tuple[int, Chain | list[Stage] | None]]] = {hook: [] for hook in HOOK_ORDER}
     for chain in reading.chains:
         if chain.hook and not chain.ours:
             out.setdefault(chain.hook, []).append((chain.priority, chain))
@@ -151,10 +152,11 @@ def _chain_items(
     chain: Chain, jumped: dict[tuple[str, str, str, str], Chain], seen: set[int], depth: int
 ) -> Iterator[Item]:
     seen.add(id(chain))
-    yield Item("chain", chain.chain, chain.policy_packets, chain.policy_pps, chain, depth=depth)
+    yield Item("chain", chain.chain, chain=chain, depth=depth)
     for rule in chain.rules:
         yield Item("rule", "", rule.packets, rule.pps, chain, rule, depth=depth)
-        target = jumped.get((chain.backend, chain.family, chain.table, rule.verdict))
+        name = rule.verdict.removeprefix("jump ").removeprefix("goto ")
+        target = jumped.get((chain.backend, chain.family, chain.table, name))
         if target is not None and id(target) not in seen and depth < 16:
             yield from _chain_items(target, jumped, seen, depth + 1)
     if chain.rules_total > len(chain.rules):
@@ -181,7 +183,7 @@ def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
                 items, arrival = items[: i + 1], ""  # nothing comes further
                 break
         if items and (busy or names[0] == "ingress"):
-            titles = " → ".join(name.upper() for name in names if name != "ingress")
+            titles = " → ".join(name.upper() for name in names if name not in ("ingress", "egress"))
             out.append((busy, titles, items, arrival))
     out.sort(key=lambda entry: -entry[0])
     return [(titles, items, arrival) for _, titles, items, arrival in out]

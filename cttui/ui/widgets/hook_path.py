@@ -19,21 +19,26 @@ HISTORY = 10
 _WIDE = 84
 _KEPT = 40
 _APPEND = re.compile(r"^-A \S+ ")
+_BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
 
 
 def loss_words(loss: Loss) -> str:
-    """`−3 in conntrack: table full (drop +3)`; reassembly is no loss and has no minus."""
+    """`−3 lost in conntrack: table full (drop +3)`; packets that were merged are no loss and have no minus."""
     cause = clean(loss.cause) or "unknown"
     source = clean(loss.source)
     said = f"{cause} ({source})" if source and source not in cause else cause
-    if not loss.is_loss:
-        return f"{loss.packets:,} fewer: {said}"
-    where = (
-        "in conntrack: "
-        if (loss.after, loss.before) == ("raw", "conntrack") and "conntrack" not in cause
-        else ""
-    )
-    return f"−{loss.packets:,} {where}{said}"
+    return f"−{loss.packets:,} {said}" if loss.is_loss else f"{loss.packets:,} fewer: {said}"
+
+
+def short_cause(loss: Loss) -> str:
+    """The cause in few words: `table full`, `dropped by raw OUTPUT rule 1`."""
+    cause = clean(loss.cause).removeprefix("lost in conntrack: ")
+    return cause.partition(": ")[0]
+
+
+def by_rule(loss: Loss) -> bool:
+    """Whether somebody's rule or policy took these packets, as it was told to."""
+    return _BY_RULE.match(loss.cause) is not None
 
 
 class HookPath(Rows):
@@ -60,6 +65,8 @@ class HookPath(Rows):
         self.reading: HooksReading | None = None
         self.order = "path"
         """`path`, or `hottest`: rules by packets/s."""
+        self.active: bool | None = None
+        self.why = ""
         self._items: list[Item] = []
         self._rates: dict[tuple[str, str, str, str, int, str], deque[float]] = {}
 
@@ -74,8 +81,12 @@ class HookPath(Rows):
                 return item.chain, item.rule
         return None
 
-    def show(self, reading: HooksReading | None) -> None:
-        """Take a reading in and repaint what it changed; None: nothing has been read yet."""
+    def show(self, reading: HooksReading | None, *, active: bool | None = None, why: str = "") -> None:
+        """Take a reading in and repaint what it changed; None: nothing has been read yet.
+
+        `active` and `why` as in TableReading: whether conntrack is on in this namespace, and by which rule.
+        """
+        self.active, self.why = active, why
         if reading is not None and reading != self.reading:  # the same again is no new sample
             self._remember(reading)
         self.reading = reading
@@ -146,12 +157,15 @@ class HookPath(Rows):
             return [((" Not read yet.", "muted"),)]
         self.total = 0 if self.compact else len(self._items)
         self.settle()
-        lost = sum(loss.packets for loss in reading.losses if loss.is_loss)
+        lost = sum(loss.packets for loss in reading.losses if loss.is_loss and not by_rule(loss))
+        ruled = sum(loss.packets for loss in reading.losses if loss.is_loss and by_rule(loss))
+        rules = sum(chain.rules_total for chain in reading.chains if not chain.ours)
         directions = summary(reading)
         self.note(
-            f"{lost:,} lost or dropped" if lost else "",
+            f"{lost:,} LOST" if lost else "",
+            f"{ruled:,} dropped by rules" if ruled else "",
             "hottest first" if self.order == "hottest" else "",
-            f"{reading.rules_total:,} rules" if reading.rules_total else "",
+            f"{rules:,} rules" if rules else "",
             directions[0][0] if self.compact and directions else "",
         )
         if self.compact:
@@ -181,7 +195,7 @@ class HookPath(Rows):
                 (count, "hook-idle" if idle else "value"),
             ]
             if item.loss is not None and item.loss.is_loss:
-                piece.append((f" (−{item.loss.packets:,} {clean(item.loss.cause)})", "hook-loss"))
+                piece.append((f" (−{item.loss.packets:,} {short_cause(item.loss)})", "hook-loss"))
             pieces.append(piece)
         if arrival:
             pieces.append([(arrival, "hook")])
@@ -213,7 +227,13 @@ class HookPath(Rows):
             sign = "  ✗ " if item.loss.is_loss else "  │ "
             return [(sign + loss_words(item.loss), "hook-loss" if item.loss.is_loss else "hook")]
         if item.kind in ("conntrack", "confirm"):
-            return [(f"  ◆ {item.name}", "hook-conntrack")]
+            off = "  not active in this namespace" if self.active is False else ""
+            why = f"  {clean(self.why)}" if self.why and item.kind == "conntrack" else ""
+            return [
+                (f"  ◆ {item.name}", "hook-idle" if off else "hook-conntrack"),
+                (off, "level-warn"),
+                (why, "muted"),
+            ]
         if item.kind == "more":
             return [("  │   " + "  " * item.depth + item.name, "muted")]
         if item.kind == "stage":
@@ -224,11 +244,15 @@ class HookPath(Rows):
         elif item.kind == "chain" and item.chain is not None:
             chain = item.chain
             policy = f"  policy {clean(chain.policy)}" if chain.policy else ""
-            name = f"{clean(chain.table)} {clean(chain.chain)}"
-            left = [("  │ " + "  " * item.depth, "hook-idle"), (name, "hook" if chain.rules or item.packets else "hook-idle"),
-                    (f"  {_backend(chain)}", "muted"), (policy, "verdict-drop" if chain.policy == "DROP" else "muted")]  # fmt: skip
-            if chain.policy_packets is None:
-                return left
+            if chain.policy_packets:
+                policy += f" {chain.policy_packets:,}"
+            busy = bool(chain.policy_packets) or any(rule.packets for rule in chain.rules)
+            return [
+                ("  │ " + "  " * item.depth, "hook-idle"),
+                (f"{clean(chain.table)} {clean(chain.chain)}", "hook" if busy else "hook-idle"),
+                (f"  {_backend(chain)}", "muted"),
+                (policy, "verdict-drop" if chain.policy == "DROP" and chain.policy_packets else "muted"),
+            ]
         else:
             left = self._rule(item)
         packets = "" if item.packets is None else f"{item.packets:,}"
