@@ -26,7 +26,7 @@ def loss_words(loss: Loss) -> str:
     """`−3 lost in conntrack: table full (drop +3)`; packets that were merged are no loss and have no minus."""
     cause = clean(loss.cause) or "unknown"
     source = clean(loss.source)
-    said = f"{cause} ({source})" if source and source not in cause else cause
+    said = cause if by_rule(loss) or not source or source in cause else f"{cause} ({source})"
     return f"−{loss.packets:,} {said}" if loss.is_loss else f"{loss.packets:,} fewer: {said}"
 
 
