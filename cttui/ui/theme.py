@@ -200,6 +200,15 @@ def default_name(environ: Mapping[str, str] = os.environ) -> str:
     return "light" if environ.get("COLORFGBG", "").rpartition(";")[2] in ("7", "15") else "dark"
 
 
+def native_colours(environ: Mapping[str, str] = os.environ) -> bool | None:
+    """The `ansi_color` argument of `App`, which must be right before the first theme is chosen.
+
+    Under NO_COLOR Textual picks its filter when the app is made: the one that takes all colours away only
+    where it is told so then, otherwise one that makes the terminal's own colours black on black.
+    """
+    return True if environ.get("NO_COLOR") else None
+
+
 def _key_lines(text: str) -> dict[tuple[str, str], int]:
     """(table, key) → line, for a message; a key inside a multi-line string may fool it."""
     out: dict[tuple[str, str], int] = {}

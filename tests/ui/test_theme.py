@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from textual.app import App, ComposeResult
 from textual.color import Color
+from textual.geometry import Region
 from textual.theme import Theme
 
 from cttui.ui import theme
@@ -187,7 +188,7 @@ class Themed(App[None]):
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, name: str) -> None:
-        super().__init__()
+        super().__init__(ansi_color=theme.native_colours())
         for t in OURS:
             self.register_theme(t)
         self.theme = name
@@ -215,3 +216,17 @@ async def test_every_theme_paints_and_can_be_changed(name: str) -> None:
             assert want.bgcolor is None or style.bgcolor == want.bgcolor
         if name != "dark":
             assert widget.render_line(0) != before
+
+
+async def test_no_color_leaves_no_colour_and_nothing_invisible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    app = Themed(theme.default_name())
+    async with app.run_test(size=(40, len(COLOURS))) as pilot:
+        await pilot.pause()
+        strips = app.query_one(Painted).render_lines(Region(0, 0, 40, len(COLOURS)))
+        styles = [segment.style for strip in strips for segment in strip if segment.style is not None]
+        assert styles
+        for style in styles:
+            assert style.color is None or style.color.is_default
+            assert style.bgcolor is None or style.bgcolor.is_default
+        assert {"reverse", "bold", "dim"} <= {word for style in styles for word in str(style).split()}
