@@ -28,6 +28,4 @@ def need(link: Link, capability: str) -> None:
     """Raise FaultError with the probe's own reason when it can't do this here."""
     if capability not in link.welcome.can:
         why = link.welcome.cannot.get(capability, f"The probe has no {capability} here.")
-        raise FaultError(
-            "no-privilege", why, "Run as root: sudo cttui …, or look at the sandbox: cttui --sandbox."
-        )
+        raise FaultError("no-privilege", why)

@@ -5,10 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import msgspec
-
 from cttui.kernel import sysctl
-from cttui.model.hooks import Stage
 from cttui.model.table import Series
 
 INTERVAL_S = 1.0
@@ -50,17 +47,6 @@ def read_number(name: str) -> int | None:
 def grown(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     """What counters grew by; a counter that went backwards (reset) or is new counts as not grown."""
     return {name: max(0, value - before.get(name, value)) for name, value in now.items()}
-
-
-def stage_growth(before: list[Stage], after: list[Stage]) -> list[Stage]:
-    """What each stage counted between two readings; stages armed in between count from zero."""
-    old = {(s.family, s.hook, s.priority): s for s in before}
-    out = []
-    for s in after:
-        was = old.get((s.family, s.hook, s.priority))
-        packets, size = (s.packets - was.packets, s.bytes - was.bytes) if was else (s.packets, s.bytes)
-        out.append(msgspec.structs.replace(s, packets=packets, bytes=size, pps=None))
-    return out
 
 
 @dataclass

@@ -14,6 +14,8 @@ from cttui.kernel import ctnetlink, netstat, sysctl
 from cttui.kernel.ctfill import Filler
 from cttui.kernel.kmsg import KernelLog
 from cttui.kernel.rules import conntrack_active
+from cttui.kernel.ruleset import RuleSet
+from cttui.model import filters
 from cttui.model.flow import AF_INET, AF_INET6, Flow
 from cttui.model.messages import (
     PROTOCOL,
@@ -70,7 +72,7 @@ class Engine:
         self.measure = Measure(self.watch, self.counters, self.hooks, self.capture, self.log, self.netns)
         self.injector = Injector(sandbox) if sandbox is not None else None
         self.warden = Warden()
-        self.traces = Traces(self.capture.lookup, self.hooks.read_rules)
+        self.traces = Traces(self.capture.lookup, self._read_rules)
         self.capture.fate = self.traces.fate
         self.filler = Filler()
         self.host_count = HostCount()
@@ -265,7 +267,11 @@ class Engine:
         store = self.watch.store
         if self.privileged:
             if ask.flows is not None or not ask.groups:
-                self._filter_in_kernel = await self.watch.dump_filtered(ask.flows.filter if ask.flows else "")
+                text = ask.flows.filter if ask.flows is not None and not ask.groups else ""
+                try:
+                    self._filter_in_kernel = await self.watch.dump_filtered(text)
+                except filters.FilterError:
+                    pass  # the flow page says what is wrong with it
             if ask.hooks is not None:
                 await self.hooks.refresh()
         self.counters.take(
@@ -350,6 +356,9 @@ class Engine:
         """Settings with their values and what is pending."""
         pending = self.warden.pending() if self.sandbox is None else {}
         return sysctl.tunables("sandbox" if self.sandbox else "host", pending, read_only=self.read_only)
+
+    async def _read_rules(self) -> RuleSet:
+        return (await self.hooks.look()).rules
 
     def keep_open(self, listener: socket.socket) -> None:
         """Hold a listener until the probe ends."""

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from cttui.kernel import netstat
 from cttui.kernel.rules import Reader
 from cttui.kernel.ruleset import Rates, RuleSet, changes
 from cttui.kernel.stages import Stages
-from cttui.model.hooks import HooksReading, Stage
+from cttui.model.hooks import HooksReading, Loss, Stage
 from cttui.model.messages import HookView
 from cttui.probe import losses
-from cttui.probe.counters import Counters, stage_growth
+from cttui.probe.counters import Counters, grown
 
 DUTY = 0.10
 SHORTEST_S = 1.0
@@ -19,53 +20,61 @@ LOOKED_AT_S = 15.0
 """After this long without a question for hooks nobody looks: reading stops."""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything that counts packets, read at one moment: only then do differences add up."""
+
+    at_s: float
+    rules: RuleSet
+    stages: list[Stage]
+    stats: dict[str, int]
+    network: dict[str, int]
+
+
 class HookWatch:
     """Reads rules while somebody looks at them, at most DUTY of a core."""
 
     def __init__(self, counters: Counters) -> None:
         self.stages = Stages()
-        self.read_at: float | None = None
-        self.cost_s = 0.0
         self.first_read = asyncio.Event()
         """Set once the rules have been read."""
         self._counters = counters
         self._reader = Reader()
         self._rates = Rates()
-        self._rules = RuleSet([])
+        self._last: Look | None = None
+        self._base: Look | None = None
         self._reading = asyncio.Lock()
         self._asked_at = float("-inf")
         self._wake = asyncio.Event()
-        self._stage_base: list[Stage] = []
-        self._rule_base: RuleSet | None = None
-        self._stat_base: dict[str, int] = {}
-        self._network_base: dict[str, int] = {}
 
     @property
-    def interval_s(self) -> float:
-        """Seconds between readings at their present cost."""
-        return min(max(SHORTEST_S, self.cost_s / DUTY), LONGEST_S)
+    def read_at(self) -> float | None:
+        """When the last reading was, monotonic seconds."""
+        return self._last.at_s if self._last is not None else None
 
-    async def read_rules(self) -> RuleSet:
-        """One reading of every backend, now. Rates are of the regular readings only: theirs is a fair span."""
+    @property
+    def rules(self) -> RuleSet:
+        """The last reading's rules."""
+        return self._last.rules if self._last is not None else RuleSet([])
+
+    async def look(self) -> Look:
+        """One reading of everything, now. Rates are of the regular readings only: theirs is a fair span."""
         async with self._reading:
-            self._rules = await self._reader.read()
-            self.read_at = time.monotonic()
-            self.cost_s = self._rules.cost_s
-            return self._rules
-
-    def read_stages(self) -> list[Stage]:
-        """The stage counts now, [] when not armed or flushed away."""
-        try:
-            return self.stages.read(time.monotonic())
-        except OSError:
-            return []
+            rules = await self._reader.read()
+            now = time.monotonic()
+            try:
+                stages = self.stages.read(now)
+            except OSError:
+                stages = []  # an administrator flushed the rule set: the counters are gone
+            self._last = Look(now, rules, stages, self._counters.read_stats(), netstat.read())
+            return self._last
 
     async def refresh(self) -> None:
-        """A regular reading: rules, rates, and the baseline of losses if there is none yet."""
-        rules = await self.read_rules()
-        self._rates.take(rules, time.monotonic())
-        if self._rule_base is None:
-            self._rule_base = rules
+        """A regular reading: rates, and the baseline of losses if there is none yet."""
+        last = await self.look()
+        self._rates.take(last.rules, last.at_s)
+        if self._base is None:
+            self._base = last
         self.first_read.set()
 
     async def run(self) -> None:
@@ -76,57 +85,46 @@ class HookWatch:
                 await self._wake.wait()
             await self.refresh()
             self._wake.clear()
+            interval = min(max(SHORTEST_S, self.rules.cost_s / DUTY), LONGEST_S)
             try:
-                async with asyncio.timeout(self.interval_s):
+                async with asyncio.timeout(interval):
                     await self._wake.wait()
             except TimeoutError:
                 pass
-
-    @property
-    def rules(self) -> RuleSet:
-        """The last regular reading."""
-        return self._rules
 
     def invalidate(self) -> None:
         """The rules were changed by us: read them again at once."""
         self._wake.set()
 
     def arm(self) -> None:
-        """Count stages ourselves; losses are measured from now on. Raises OSError."""
+        """Count stages ourselves; losses are measured from the next reading on. Raises OSError."""
         self.stages.arm()
-        self._stage_base = self.read_stages()
-        self._rule_base = None
-        self._stat_base = self._counters.read_stats()
-        self._network_base = netstat.read()
+        self._base = None
+        self._wake.set()
 
     def disarm(self) -> None:
         """Remove our counters."""
         self.stages.disarm()
+        self._base = None
 
     def reading(self, view: HookView) -> HooksReading:
         """The last reading, cut to the view, and where packets went missing since the counters were armed."""
-        if self._asked_at == float("-inf") or time.monotonic() - self._asked_at > LOOKED_AT_S:
+        if time.monotonic() - self._asked_at > LOOKED_AT_S:
             self._wake.set()
         self._asked_at = time.monotonic()
-        stages = self.read_stages()
-        found = []
-        if stages and self._rule_base is not None:
-            found = losses.attribute(
-                stage_growth(self._stage_base, stages),
-                {k: v - self._stat_base.get(k, 0) for k, v in self._counters.read_stats().items()},
-                changes(self._rule_base, self._rules),
-                netstat.delta(self._network_base, netstat.read()),
-                self._counters.was_full,
-            )
-        last = self._counters.last
+        last = self._last
+        if last is None:
+            return HooksReading()
         return HooksReading(
-            chains=self._rules.view(self._rates, view.rules_per_chain, view.order, view.first),
-            stages=stages,
-            losses=found,
+            chains=last.rules.view(self._rates, view.rules_per_chain, view.order, view.first),
+            stages=last.stages,
+            losses=losses_between(self._base, last, self._counters.was_full)
+            if self._base is not None
+            else [],
             stages_armed=self.stages.armed,
-            rules_total=self._rules.total,
-            missing=self._rules.missing,
-            network=last.network if last else {},
+            rules_total=sum(len(c.texts.lines) for c in last.rules.columns if not c.ours),
+            missing=last.rules.missing,
+            network=last.network,
             network_rates=self._counters.network_rates,
         )
 
@@ -134,3 +132,16 @@ class HookWatch:
         """Let go of sockets and counters."""
         self.stages.disarm()
         self._reader.close()
+
+
+def losses_between(before: Look, after: Look, full: bool | None) -> list[Loss]:
+    """Packets that one stage counted and the next did not, between two readings; none without stages."""
+    if not after.stages:
+        return []
+    return losses.attribute(
+        losses.stage_growth(before.stages, after.stages),
+        grown(after.stats, before.stats),
+        changes(before.rules, after.rules),
+        netstat.delta(before.network, after.network),
+        full,
+    )

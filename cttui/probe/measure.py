@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cttui.kernel import netstat
 from cttui.kernel.kmsg import KernelLog
-from cttui.kernel.ruleset import RuleSet, changes
+from cttui.kernel.ruleset import changes
 from cttui.model.flow import state_name
-from cttui.model.hooks import Chain, Stage
+from cttui.model.hooks import Chain
 from cttui.model.messages import CounterDelta, Result
 from cttui.probe import losses
 from cttui.probe.capture import Capture
-from cttui.probe.counters import Counters, Sample, grown, stage_growth
-from cttui.probe.hook_watch import HookWatch
+from cttui.probe.counters import Counters, Sample, grown
+from cttui.probe.hook_watch import HookWatch, Look, losses_between
 from cttui.probe.watch import Watch
 
 QUIET_S = 0.03
@@ -30,8 +31,7 @@ class Baseline:
     """Everything counted at one moment."""
 
     sample: Sample
-    rules: RuleSet
-    stages: list[Stage]
+    look: Look
     order: int
     """Flows from this serial number on are new."""
     new: int
@@ -67,11 +67,10 @@ class Measure:
 
     async def _read(self) -> Baseline:
         store = self._watch.store
-        rules = await self._hooks.read_rules()
+        look = await self._hooks.look()
         return Baseline(
             self._counters.read(time.monotonic(), store.new_total, store.ended_total, exact=True),
-            rules,
-            self._hooks.read_stages(),
+            look,
             store.next_order,
             store.new_total,
             store.ended_total,
@@ -81,12 +80,12 @@ class Measure:
     async def baseline(self) -> Baseline:
         """The reading before a job. Waiting events are applied first: they belong to what was before."""
         self._log.mark()
-        rules = await self._read()
+        before = await self._read()
         while self._watch.receive_events():
             await asyncio.sleep(0)
-        rules.order = self._watch.store.next_order
-        rules.new, rules.ended = self._watch.store.new_total, self._watch.store.ended_total
-        return rules
+        before.order = self._watch.store.next_order
+        before.new, before.ended = self._watch.store.new_total, self._watch.store.ended_total
+        return before
 
     async def settle(self, settle_s: float) -> None:
         """Wait until nothing has arrived for QUIET_S, at most `settle_s`; a flood is bounded by that too."""
@@ -119,10 +118,6 @@ class Measure:
             name = state_name(proto, None if state == 255 else state) or "stateless"
             by_state[name] = by_state.get(name, 0) + n
         new = after.new - before.new
-        stats = grown(after.sample.stats, before.sample.stats)
-        network = {k: v for k, v in grown(after.sample.network, before.sample.network).items() if v}
-        grew = changes(before.rules, after.rules)
-        stages = stage_growth(before.stages, after.stages)
         return Result(
             count_before=before.sample.count or 0,
             count_after=after.sample.count or 0,
@@ -131,10 +126,10 @@ class Measure:
             new_flows=store.flows(rows[:SHOWN_FLOWS], time.monotonic()),
             reclaimed=max(0, new - len(rows)),
             events_lost=after.lost - before.lost,
-            stats=stats,
-            network=network,
-            counters=deltas(grew),
-            stages=stages,
-            losses=losses.attribute(stages, stats, grew, network, after.sample.full),
+            stats=grown(after.look.stats, before.look.stats),
+            network=netstat.delta(before.look.network, after.look.network),
+            counters=deltas(changes(before.look.rules, after.look.rules)),
+            stages=losses.stage_growth(before.look.stages, after.look.stages),
+            losses=losses_between(before.look, after.look, self._counters.was_full),
             kernel_log=self._log.since_mark(self._netns),
         )

@@ -26,6 +26,9 @@ CLIENTS_V4, CLIENTS_V6 = "198.51.100.0/24", "2001:db8:1::/64"
 
 MAC, PEER_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 
+VETH_MTU, ROUTE_MTU = 65535, 1500
+"""A tun takes packets of any size; the pair must, too. What the sandbox sends is as on any Ethernet."""
+
 RULES = """\
 *raw
 :PREROUTING ACCEPT [0:0]
@@ -102,7 +105,7 @@ def open_sandbox() -> Sandbox:
             if family == socket.AF_INET6 and "ipv6" in problems:
                 continue
             links.add_address(sandbox.device, address)
-            links.add_default_route(sandbox.device, family)
+            links.add_default_route(sandbox.device, family, ROUTE_MTU)
     for name, process in restores.items():
         _finish_restore(name, process, problems)
     return sandbox
@@ -118,7 +121,7 @@ def _device(links: Links, problems: dict[str, str]) -> Sandbox:
     else:
         links.up("tun0", arp=False)
         return Sandbox("tun0", fd, "tun", b"", problems=problems)
-    links.add_veth("veth0", "wire0", MAC, PEER_MAC)
+    links.add_veth("veth0", "wire0", MAC, PEER_MAC, VETH_MTU)
     for end in ("veth0", "wire0"):
         links.up(end, arp=False)
     return Sandbox("veth0", open_wire("wire0"), "veth", MAC + PEER_MAC, wire="wire0", problems=problems)
@@ -126,9 +129,11 @@ def _device(links: Links, problems: dict[str, str]) -> Sandbox:
 
 def private_lock() -> str:
     """A path for XTABLES_LOCKFILE: iptables-legacy insists on locking a file, ordinary users can't write
-    its usual one, and in a namespace of our own there is nobody to lock out. A memfd leaves no file."""
+    its usual one, and in a namespace of our own there is nobody to lock out. A memfd leaves no file.
+
+    Our number is asked of /proc, which may be that of an outer PID namespace."""
     fd = os.memfd_create("xtables.lock", os.MFD_CLOEXEC)
-    return f"/proc/{os.getpid()}/fd/{fd}"
+    return f"/proc/{Path('/proc/self').readlink()}/fd/{fd}"
 
 
 def _start_restore(name: str) -> "subprocess.Popen[bytes] | None":

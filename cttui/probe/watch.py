@@ -11,6 +11,7 @@ import time
 from cttui.flows.columns import Interned
 from cttui.flows.store import Store
 from cttui.kernel import ctnetlink
+from cttui.kernel.ctfilter import kernel_family, kernel_filter
 from cttui.model import filters
 
 DUTY = 0.10
@@ -84,10 +85,10 @@ class Watch:
 
     # ------------------------------------------------------------ dumps
 
-    async def dump(self, attributes: bytes = b"") -> None:
-        """One whole dump in bounded slices, then reconcile. `attributes`: the kernel's part of a filter."""
+    async def dump(self, attributes: bytes = b"", family: int = 0) -> None:
+        """One whole dump in bounded slices, then reconcile. `attributes` and `family`: the kernel's part of a filter."""
         async with self._dumping:
-            dump = ctnetlink.Dump(self.decoder, filter=attributes)
+            dump = ctnetlink.Dump(self.decoder, filter=attributes, family=family)
             cost = 0.0
             self.store.begin_dump()
             dump.start()
@@ -122,13 +123,13 @@ class Watch:
 
         Only before `run`: afterwards the store holds everything, and a full dump keeps it so.
         """
-        attributes = b""
+        attributes, family = b"", 0
         if text and not self.running:
-            from cttui.kernel.ctfilter import kernel_filter
-
-            attributes, _ = kernel_filter(filters.parse(text))
-        await self.dump(attributes)
-        return bool(attributes)
+            node = filters.parse(text)
+            family = kernel_family(node)
+            attributes, _ = kernel_filter(node, family)
+        await self.dump(attributes, family)
+        return bool(attributes or family)
 
     async def run(self) -> None:
         """Dump for ever, at the adaptive interval."""
