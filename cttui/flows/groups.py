@@ -147,16 +147,20 @@ def _nat_parts(view: View) -> Parts:
     status = view["status"]
     dnat = (status & np.uint32(DST_NAT)) != 0
     snat = ((status & np.uint32(SRC_NAT)) != 0) & ~dnat
-    kind = dnat.view(np.uint8) * np.uint8(2) + snat.view(np.uint8)
-    parts: Parts = [(kind, 2)]
-    six = bool((view["family"] == AF_INET6).any())
+    parts: Parts = [(dnat.view(np.uint8) * np.uint8(2) + snat.view(np.uint8), 2)]
+    to, back = np.flatnonzero(dnat), np.flatnonzero(snat)
+    if not len(to) and not len(back):
+        return parts
+    translated = view["family"] == AF_INET6
+    translated &= dnat | snat
+    six = bool(translated.any())
     if six:
-        parts.append(((view["family"] == AF_INET6).view(np.uint8) * (kind != 0), 1))
+        parts.append((translated.view(np.uint8), 1))
     for word in range(4 if six else 1):
-        translated = np.where(
-            dnat, view[f"reply_src{word}"], np.where(snat, view[f"reply_dst{word}"], np.uint32(0))
-        )
-        parts.append((translated, 32))
+        address = np.zeros(view.size, np.uint32)
+        address[to] = view[f"reply_src{word}"][to]
+        address[back] = view[f"reply_dst{word}"][back]
+        parts.append((address, 32))
     return parts
 
 
@@ -214,37 +218,41 @@ def partition(parts: Parts) -> Partition:
     if n == 0:
         return Partition(np.zeros(0, np.int64), np.zeros(0, np.int64))
     position_bits = max(1, (n - 1).bit_length())
-    room = 64 - position_bits
-    fits = sum(bits for _, bits in parts) <= room
-    packed = _concatenated(parts) if fits else _hashed(parts) >> np.uint64(position_bits)
-    packed = packed << np.uint64(position_bits) | np.arange(n, dtype=np.uint64)
+    words = _joined(parts)
+    fits = sum(bits for _, bits in parts) <= 64 - position_bits
+    packed = words[0].copy() if fits else _hashed(words) >> np.uint64(position_bits)
+    packed <<= np.uint64(position_bits)
+    packed |= np.arange(n, dtype=np.uint64)
     packed.sort()
     order = (packed & np.uint64((1 << position_bits) - 1)).astype(np.int64)
     packed >>= np.uint64(position_bits)
     new = packed[1:] != packed[:-1]
-    if not fits:
-        differs = np.zeros(n - 1, np.bool_)
-        for array, _ in parts:
-            ordered = array[order]
-            differs |= ordered[1:] != ordered[:-1]
-        if not np.array_equal(differs, new):
-            return _exact(parts)
+    if not fits and not np.array_equal(new, _changes(words, order)):
+        order = np.lexsort(words[::-1])
+        new = _changes(words, order)
     return Partition(order, np.concatenate(([0], np.flatnonzero(new) + 1)))
 
 
-def _concatenated(parts: Parts) -> NDArray[np.uint64]:
-    total = parts[0][0].astype(np.uint64)
-    for array, bits in parts[1:]:
-        total <<= np.uint64(bits)
-        total |= array
-    return total
+def _joined(parts: Parts) -> list[NDArray[np.uint64]]:
+    """As few 64-bit words as hold the parts, in their order."""
+    words: list[NDArray[np.uint64]] = []
+    room = 0
+    for array, bits in parts:
+        if bits > room:
+            words.append(array.astype(np.uint64))
+            room = 64 - bits
+        else:
+            words[-1] <<= np.uint64(bits)
+            words[-1] |= array
+            room -= bits
+    return words
 
 
-def _hashed(parts: Parts) -> NDArray[np.uint64]:
-    """64 bits over the parts, the upper ones well mixed (multiplication and xor-shift, as in splitmix64)."""
-    total = np.zeros(len(parts[0][0]), np.uint64)
-    for array, _ in parts:
-        total ^= array
+def _hashed(words: list[NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    """64 bits over the words, the upper ones well mixed (multiplication and xor-shift, as in splitmix64)."""
+    total = np.zeros(len(words[0]), np.uint64)
+    for word in words:
+        total ^= word
         total *= np.uint64(0x9E3779B97F4A7C15)
         total ^= total >> np.uint64(29)
     total *= np.uint64(0xBF58476D1CE4E5B9)
@@ -253,13 +261,13 @@ def _hashed(parts: Parts) -> NDArray[np.uint64]:
     return total
 
 
-def _exact(parts: Parts) -> Partition:
-    order = np.lexsort([array for array, _ in reversed(parts)])
+def _changes(words: list[NDArray[np.uint64]], order: Rows) -> NDArray[np.bool_]:
+    """Where, in that order, the next key is another one."""
     new = np.zeros(len(order) - 1, np.bool_)
-    for array, _ in parts:
-        ordered = array[order]
+    for word in words:
+        ordered = word[order]
         new |= ordered[1:] != ordered[:-1]
-    return Partition(order, np.concatenate(([0], np.flatnonzero(new) + 1)))
+    return new
 
 
 # -------------------------------------------------------------------- totals
@@ -272,7 +280,7 @@ class _Totals:
         self._view = view
         self._parted = parted
         self._flags: dict[str, NDArray[np.uint32]] = {}
-        self._values: dict[str, tuple[NDArray[Any], NDArray[np.bool_]]] = {}
+        self._values: dict[str, tuple[NDArray[Any], NDArray[np.bool_] | None]] = {}
 
     def _sum(self, values: NDArray[Any]) -> NDArray[Any]:
         """Of `values`, a number each position, per group."""
@@ -286,8 +294,8 @@ class _Totals:
         if sort in ("unreplied", "assured"):
             return SortValues((self._sum(self._flagged(sort)),))
         values, known = self._known(sort)
-        unknown = self._sum(known.astype(np.uint32)) == 0
-        total = self._sum(np.where(known, values, values.dtype.type(0)))
+        unknown = None if known is None else self._sum(known.astype(np.uint32)) == 0
+        total = self._sum(values)
         if sort == "rate":  # not negative, so the bits sort like the number
             return SortValues((total.view(np.uint64),), unknown)
         return SortValues((total,), unknown)
@@ -306,8 +314,8 @@ class _Totals:
         }
         for name, kind in (("packets", int), ("bytes", int), ("rate", float)):
             values, known = self._known(name)
-            told = known[members]
-            sums[name] = kind(values[members][told].sum()) if told.any() else None
+            told = known is None or bool(known[members].any())
+            sums[name] = kind(values[members].sum()) if told else None
         sums["rate_bps"] = sums.pop("rate")
         return sums
 
@@ -320,15 +328,15 @@ class _Totals:
             self._flags[name] = set_ if name == "assured" else np.uint32(1) - set_
         return self._flags[name]
 
-    def _known(self, name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Values of `bytes`, `packets` or `rate`, and where there are any."""
+    def _known(self, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Values of `bytes`, `packets` or `rate`, 0 where there is none, and where there are any (None: all)."""
         if name not in self._values:
-            if name == "rate":
-                rate = self._view["rate_bps"].astype(np.float64)
-                self._values[name] = rate, ~np.isnan(rate)
+            values = self._view["rate_bps"].astype(np.float64) if name == "rate" else self._view[name]
+            known = ~np.isnan(values) if name == "rate" else values != NO_COUNTER
+            if bool(known.all()):
+                self._values[name] = values, None
             else:
-                counter = self._view[name]
-                self._values[name] = counter, counter != NO_COUNTER
+                self._values[name] = np.where(known, values, values.dtype.type(0)), known
         return self._values[name]
 
 

@@ -302,14 +302,19 @@ def select(
         return rows
     size = len(columns["id"])
     if len(rows) * 3 < size:
-        return rows[mask_of(node, View(columns, now, interned, wall_s, rows))]
+        return _taken(rows, mask_of(node, View(columns, now, interned, wall_s, rows)))
     mask = mask_of(node, View(columns, now, interned, wall_s))
     if len(rows) == size and rows[0] == 0 and rows[-1] == size - 1 and bool((rows[1:] > rows[:-1]).all()):
         return np.flatnonzero(mask)
-    return rows[mask[rows]]
+    return _taken(rows, mask[rows])
+
+
+def _taken(rows: Rows, mask: Mask) -> Rows:
+    """`rows[mask]`, which numpy does several times slower than looking the positions up first."""
+    return rows[np.flatnonzero(mask)]
 
 
 def without_fillers(columns: Columns, rows: Rows) -> Rows:
     """Rows that are not fillers (model.flow.FILLER_ZONE and FILLER_MARK)."""
     filler = (columns["zone"] == FILLER_ZONE) & (columns["mark"] == FILLER_MARK)
-    return rows[~filler[rows]] if filler.any() else rows
+    return _taken(rows, ~filler[rows]) if filler.any() else rows

@@ -171,8 +171,10 @@ def _window(words: tuple[Unsigned, ...], among: Rows | None, first: int, n: int)
         return np.arange(first, first + n) if among is None else among[first : first + n]
     word = words[0] if among is None else words[0][among]
     last = first + n - 1
-    parted = np.partition(word, (first, last))
-    low, high = parted[first], parted[last]
+    parted = np.partition(word, first)  # one place at a time: numpy does that with vector instructions
+    low = parted[first]
+    parted.partition(last)
+    high = parted[last]
     below = int(np.count_nonzero(word < low))
     ties_low = _positions(word == low, among)
     if low == high:
