@@ -20,10 +20,11 @@ RTM_NEWLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 20, 24
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL = 0x1, 0x4, 0x400, 0x200
 NLMSG_ERROR = 2
 NLA_F_NESTED = 0x8000
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINKINFO = 1, 3, 18
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO = 1, 3, 4, 18
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
-RTA_OIF, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST = 4, 254, 4, 0, 1
+RTA_OIF, RTA_METRICS, RTAX_MTU = 4, 8, 2
+RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 4, 0, 1
 
 
 def open_tun(name: str) -> int:
@@ -90,12 +91,24 @@ class Links:
         body = _link(socket.if_nametoindex(name), flags, IFF_UP | IFF_NOARP)
         self._do(f"{name} up", RTM_NEWLINK, body)
 
-    def add_veth(self, name: str, peer: str, mac: bytes, peer_mac: bytes) -> None:
-        """Create the pair `name`, `peer`, with these link addresses."""
-        other = _link() + _attribute(IFLA_IFNAME, peer.encode() + b"\0") + _attribute(IFLA_ADDRESS, peer_mac)
+    def add_veth(self, name: str, peer: str, mac: bytes, peer_mac: bytes, mtu: int) -> None:
+        """Create the pair `name`, `peer`, with these link addresses and this MTU."""
+        size = _attribute(IFLA_MTU, struct.pack("=I", mtu))
+        other = (
+            _link()
+            + _attribute(IFLA_IFNAME, peer.encode() + b"\0")
+            + _attribute(IFLA_ADDRESS, peer_mac)
+            + size
+        )
         data = _attribute(IFLA_INFO_DATA | NLA_F_NESTED, _attribute(VETH_INFO_PEER | NLA_F_NESTED, other))
         info = _attribute(IFLA_LINKINFO | NLA_F_NESTED, _attribute(IFLA_INFO_KIND, b"veth\0") + data)
-        body = _link() + _attribute(IFLA_IFNAME, name.encode() + b"\0") + _attribute(IFLA_ADDRESS, mac) + info
+        body = (
+            _link()
+            + _attribute(IFLA_IFNAME, name.encode() + b"\0")
+            + _attribute(IFLA_ADDRESS, mac)
+            + size
+            + info
+        )
         self._do(f"veth pair {name}, {peer}", RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
 
     def add_address(self, name: str, address: str) -> None:
@@ -109,13 +122,14 @@ class Links:
         body += _attribute(IFA_LOCAL, packed) + _attribute(IFA_ADDRESS, packed)
         self._do(f"address {address} on {name}", RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
 
-    def add_default_route(self, name: str, family: int) -> None:
-        """Send everything without a better route out of this device, with no gateway."""
+    def add_default_route(self, name: str, family: int, mtu: int) -> None:
+        """Send everything without a better route out of this device, with no gateway, in packets of `mtu`."""
         body = struct.pack(
             "=BBBBBBBBI",
             family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0,
         )  # fmt: skip
         body += _attribute(RTA_OIF, struct.pack("=I", socket.if_nametoindex(name)))
+        body += _attribute(RTA_METRICS | NLA_F_NESTED, _attribute(RTAX_MTU, struct.pack("=I", mtu)))
         self._do(f"default route through {name}", RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL)
 
 

@@ -2,7 +2,8 @@
 
 Python's `ast` reads the syntax, a whitelist of layers and literals gives it meaning; nothing is ever
 evaluated, imported or resolved by name. Ranges, lists, nets and Rand…() become `Spread`s: what differs
-from packet to packet.
+from packet to packet. One thing differs from scapy: a list of flags is a choice, as in every other field
+(scapy adds the letters up).
 """
 
 import ast

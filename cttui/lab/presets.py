@@ -36,7 +36,7 @@ _V4 = (
     Preset("ping", "5 ICMP echo requests of one identifier",
            'IP(src="198.51.100.2",dst="192.0.2.1")/ICMP(type=8,id=7,seq=(1,5))/"cttui"', 5, 10),
     Preset("fragments", "10 UDP datagrams of 3,000 bytes, in 3 fragments each: reassembled before conntrack",
-           'fragment(IP(src="198.51.100.2",dst="192.0.2.1",id=1)/UDP(sport=(40000,40009),dport=9999)/("x"*3000),fragsize=1480)',
+           'fragment(IP(src="198.51.100.2",dst="192.0.2.1",id=1)/UDP(sport=(40000,40009),dport=9999)/("x"*3000),fragsize=1400)',
            30, 0),
     Preset("rst", "10 RST to connections that don't exist: INVALID",
            'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,flags="R")', 10, 100),

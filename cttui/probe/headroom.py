@@ -120,14 +120,15 @@ class FullTable:
     Another local user can hold it, too: that only keeps us from filling.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, locked: tuple[Path, ...] = _MACHINE_LOCK) -> None:
+        self._locked = locked
         self._fd: int | None = None
 
     def take(self) -> Fault | None:
         """Take it (again: nothing happens), or say who is in the way. Released by `give` or our death."""
         if self._fd is not None:
             return None
-        for path in _MACHINE_LOCK:
+        for path in self._locked:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except OSError:
