@@ -12,15 +12,15 @@ Rows = NDArray[np.int64]
 
 _EMPTY, _ERASED, _FIRST = 0, 1, 2
 """A slot holds row + _FIRST. Zero is empty, so that a table never used touches no memory."""
-_SMALLEST_BITS = 21
 
 
 class KeyIndex:
     """Linear probing from the key's high bits, which are a hash; at most a quarter of the slots are used."""
 
-    def __init__(self, bits: int = _SMALLEST_BITS) -> None:
-        self._smallest = bits
-        self._clear(bits)
+    def __init__(self, bits: int) -> None:
+        """`bits`: of the smallest table's size."""
+        self._smallest = max(bits, 4)
+        self._clear(self._smallest)
         self._slot_of = np.zeros(1 << 12, np.int64)
         self._count = 0
 

@@ -51,7 +51,7 @@ class RowTable(FlowTable):
         self._base_bytes = np.zeros(capacity, np.uint64)  # what the next rate is measured from
         self._base_s = np.zeros(capacity, np.float64)  # and when that was, 0: no counters read yet
         self._ever: set[str] = set()  # optional columns some message carried: only these need resetting
-        self._index = KeyIndex()
+        self._index = KeyIndex((4 * capacity).bit_length() - 1)
         self._ahead = 0  # where the next flow of a dump stands if the table has not changed since the last
         self._free: Rows = np.zeros(0, np.int64)  # a stack of _free_count rows
         self._free_count = 0

@@ -118,6 +118,9 @@ class Store(RowTable):
             kinds, keys, columns = kinds[alive], keys[alive], pick(columns, alive)
         if self._tombstones:
             self._tombstones.difference_update(keys.tolist())
+        if self._unheard:
+            for key in keys[kinds == NEW].tolist():
+                self._unheard.pop(key, None)
         rows, fresh = self._place(keys, unique=True)
         self._write(rows, fresh, columns, now, complete=False)
         self._seen[rows] = self._epoch
@@ -134,8 +137,8 @@ class Store(RowTable):
         known = rows >= 0
         if not known.all():
             rows, columns = rows[known], pick(columns, known)
-            if self._unheard:
-                self.ended_total -= sum(self._unheard.pop(key, None) is not None for key in keys.tolist())
+        if self._unheard:  # counted already, when their absence was noticed
+            self.ended_total -= sum(self._unheard.pop(key, None) is not None for key in keys.tolist())
         self.ended_total += len(keys)
         for name in (*UNTOLD, "status", "state"):
             if name in columns:

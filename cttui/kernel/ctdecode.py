@@ -52,6 +52,11 @@ class Decoder:
         self.undecoded = 0
         self._layouts: dict[int, list[Layout]] = {}
 
+    @property
+    def layouts(self) -> int:
+        """How many layouts are remembered."""
+        return sum(map(len, self._layouts.values()))
+
     def decode(self, buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[Batch]:
         """Batches of the messages at these offsets (multiples of 4); others than conntrack's are skipped."""
         words = buffer[: len(buffer) & ~3].view(np.uint32)
@@ -60,6 +65,8 @@ class Decoder:
         if not inside.all():
             self.undecoded += int(np.count_nonzero(~inside))
             offsets, positions = offsets[inside], positions[inside]
+        if not len(offsets):
+            return []
         starts = offsets >> 2
         lengths = words[starts].astype(np.int64)
         tops = words[starts + 1]
@@ -93,8 +100,8 @@ class Decoder:
         width = (length + 3) >> 2
         if length % 4:
             octets = words.view(np.uint8)
-            loose = [octets[at * 4 : at * 4 + length].tobytes() for at in starts.tolist()]
-            return self._decode_singly(loose, kinds, positions)
+            odd = [octets[at * 4 : at * 4 + length].tobytes() for at in starts.tolist()]
+            return self._decode_singly(odd, kinds, positions)
         known = self._layouts.get(length, [])
         if (starts[1:] - starts[:-1] == width).all():
             first = int(starts[0])
@@ -116,24 +123,30 @@ class Decoder:
                 rows, kinds, positions = rows[rest], kinds[rest], positions[rest]
                 if not len(rows):
                     return batches
+        loose: list[int] = []
+        left = np.arange(len(rows))
         for _ in range(ROUNDS):
-            data = rows[0].tobytes()
+            first = int(left[0])
+            data = rows[first].tobytes()
             leaves, heads, sound = walk(data)
             fields = fields_of(leaves)
             if not sound or not fields.identifies:
-                batches += self._decode_singly([data], kinds[:1], positions[:1])
-                rows, kinds, positions = rows[1:], kinds[1:], positions[1:]
+                loose.append(first)
+                left = left[1:]
             else:
                 layout = self._remember(length, Layout(data, heads, fields))
-                match = layout.matches(rows)
-                batches.append(
-                    Batch(kinds[match], positions[match], layout.columns(rows[match], self.interned))
-                )
-                rest = ~match
-                rows, kinds, positions = rows[rest], kinds[rest], positions[rest]
-            if not len(rows):
-                return batches
-        return batches + self._decode_singly([row.tobytes() for row in rows], kinds, positions)
+                match = layout.matches(rows[left])
+                at = left[match]
+                batches.append(Batch(kinds[at], positions[at], layout.columns(rows[at], self.interned)))
+                left = left[~match]
+            if not len(left):
+                break
+        loose += left.tolist()
+        if loose:
+            batches += self._decode_singly(
+                [rows[at].tobytes() for at in loose], kinds[loose], positions[loose]
+            )
+        return batches
 
     def _remember(self, length: int, layout: Layout) -> Layout:
         """Keep a layout for the next buffer, within bounds."""

@@ -104,7 +104,7 @@ class Filler:
                 dump.start()
                 while (batches := dump.step()) is not None:
                     for batch in batches:
-                        messages = self._deletions(batch.columns)
+                        messages = self.deletions(batch.columns)
                         for first in range(0, len(messages), PER_SEND):
                             part = messages[first : first + PER_SEND]
                             socket.send(part.tobytes())
@@ -118,7 +118,7 @@ class Filler:
             dump.close()
             socket.close()
 
-    def _deletions(self, columns: Columns) -> Messages:
+    def deletions(self, columns: Columns) -> Messages:
         """The DELETEs of the fillers among these flows, u1[n, length]."""
         if not columns.keys() >= _CARRIED or "zone_dir" in columns:
             return np.zeros((0, 0), np.uint8)

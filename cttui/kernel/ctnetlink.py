@@ -138,9 +138,10 @@ class Dump:
 class Events:
     """NEW, UPDATE and DESTROY on one socket, so that their order is the kernel's.
 
-    `count`: messages received. `lost`: times the kernel said ENOBUFS, each hiding an unknown number of
-    events. From then until its queue has run empty the kernel drops everything (af_netlink.c: a socket
-    is CONGESTED until drained): `behind` says so, and a resync is worth something only afterwards.
+    `count`: messages received. `lost`: times the kernel ran out of room (ENOBUFS), each hiding an unknown
+    number of events. From then until its queue has run empty it drops everything (af_netlink.c: a socket
+    is CONGESTED until drained). `behind` is True meanwhile, and `lost` counts when it is over: a resync
+    is worth something only then.
 
     NETLINK_BROADCAST_ERROR stays off: with it a stalled listener pins dying entries in the kernel.
     """
@@ -177,10 +178,10 @@ class Events:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self.lost += 1
                 self.behind = True
-        if n < receiver.slots:
+        if self.behind and n < receiver.slots:
             self.behind = False
+            self.lost += 1
         if not n:
             return []
         offsets = receiver.offsets[:n]
