@@ -99,7 +99,7 @@ def test_a_hash_collision_falls_back_to_the_exact_way(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(5)
     parts = [(rng.integers(0, 3, 200).astype(np.uint32), 32) for _ in range(4)]
     expected = exactly(partition(parts))
-    monkeypatch.setattr(groups, "_hashed", lambda parts: np.zeros(len(parts[0][0]), np.uint64))
+    monkeypatch.setattr(groups, "_hashed", lambda words: np.zeros(len(words[0]), np.uint64))
     assert exactly(partition(parts)) == expected
 
 
