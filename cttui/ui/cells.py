@@ -214,7 +214,7 @@ class Cells(Widget):
         super().__init__(id=id, classes=classes)
         self.heading = heading
         self.key = key
-        self.notes: list[str] = []
+        self.notes: list[Run] = []
         self._lines: list[Line] = []
         self._laid: tuple[int, int] = (-1, -1)
         self._strips: dict[int, tuple[Line, Strip]] = {}
@@ -232,9 +232,10 @@ class Cells(Widget):
         """Lines below the heading."""
         return max(0, self.size.height - bool(self.heading))
 
-    def note(self, *notes: str) -> None:
-        """What the heading says on the right; the caller paints."""
-        self.notes = [note for note in notes if note]
+    def note(self, *notes: str | Run) -> None:
+        """What the heading says on the right, the most important last; the caller paints."""
+        runs = [(note, "heading-note") if isinstance(note, str) else note for note in notes]
+        self.notes = [run for run in runs if run[0]]
 
     def paint(self) -> None:
         """Lay the lines out anew and refresh the cells that differ from what was painted."""
@@ -286,15 +287,14 @@ class Cells(Widget):
         rule, line = ("━", "heading-focus") if self.has_focus else ("─", "heading-rule")
         name = clip(f"{self.key} {self.heading}" if self.key else self.heading, width - 2)
         left: list[Run] = [(rule, line), (name, "heading-focus" if self.has_focus else "heading")]
-        notes = list(self.notes)
         room = width - width_of(name) - 4
-        while notes and sum(width_of(note) + 4 for note in notes) > room:
-            notes = notes[:-2] + notes[-1:] if len(notes) > 1 else [clip(notes[0], room - 4)]
-            if notes and len(notes) == 1 and width_of(notes[0]) < 2:
-                notes = []
+        notes = list(self.notes)
+        while len(notes) > 1 and sum(width_of(text) + 4 for text, _ in notes) > room:
+            del notes[0]
+        notes = [(clip(text, room - 4), style) for text, style in notes if room > 8]
         right: list[Run] = []
-        for note in notes:
-            right += [(f" {note} ", "heading-note"), (rule * 2, line)]
+        for text, style in notes:
+            right += [(f" {text} ", style), (rule * 2, line)]
         right = [*right[:-1], (rule, line)] if right else []
         taken = sum(width_of(text) for text, _ in left + right)
         return (*left, (rule * (width - taken), line), *right)

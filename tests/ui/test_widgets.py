@@ -162,7 +162,10 @@ async def markdown(widget: Any, reading: Any, size: tuple[int, int] = (80, 24)) 
 
 async def test_compact_hooks_are_the_sketch() -> None:
     lines = await shown(HookPath(), s.hooks(), (80, 3))
-    assert lines[0].startswith("─2 Hooks─") and lines[0].endswith("PREROUTING → INPUT ─")
+    assert (
+        lines[0].startswith("─2 Hooks─")
+        and "PREROUTING → INPUT ── 7 dropped by rules ── 3 LOST ─" in lines[0]
+    )
     assert lines[1] == " raw 10 ──▶ conntrack 7 (−3 table full) ──▶ mangle 7 ──▶ INPUT 7 ──▶ local"
     assert lines[2].startswith(" local 7 ──▶ raw 0 (−7 dropped by raw OUTPUT rule 1)")
 
@@ -185,7 +188,7 @@ async def test_the_path_in_order_with_conntrack_in_its_place() -> None:
         found = text.find(words, at)
         assert found >= 0, f"{words!r} is not after {text[:at][-60:]!r} in\n{text}"
         at = found + len(words)
-    assert "3 LOST ── 7 dropped by rules" in lines[0]
+    assert "7 dropped by rules ── 3 LOST" in lines[0]
 
 
 async def test_one_look_says_whether_conntrack_is_on() -> None:

@@ -328,12 +328,8 @@ class FlowTable(Rows):
         page, arrow = self.page, "▼" if self.descending else "▲"
         hidden = f"{page.fillers_hidden:,} filler hidden" if page.fillers_hidden else ""
         shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
-        self.note(
-            f"filter {clean(self.filter_text)}" if self.filter_text else "",
-            f"sort {self.sort} {arrow}",
-            hidden,
-            shown,
-        )
+        chosen = f"filter {clean(self.filter_text)}" if self.filter_text else ""
+        self.note(f"sort {self.sort} {arrow}", hidden, chosen, shown)
 
     def _instead(self, width: int, height: int) -> list[Line]:
         """What stands in place of rows: the filter's error, or why there are none."""

@@ -115,7 +115,7 @@ class Groups(Rows):
         page = self.page
         arrow = "▼" if self.descending else "▲"
         self.note(f"by {', '.join(page.by)}" if page.by else "", f"sort {self.sort} {arrow}",
-                  f"{page.total:,} groups of {page.flows:,} flows" if page.total else "")  # fmt: skip
+                  f"{page.total:,} group{'' if page.total == 1 else 's'} of {page.flows:,} flows" if page.total else "")  # fmt: skip
         if not page.rows:
             return [((" " + text, "muted" if i else ""),) for i, text in enumerate(self.empty)]
         inner = self.row_width(width)

@@ -17,6 +17,8 @@ COMPACT = 5
 HISTORY = 10
 """Cells of a rule's history line, shown from `_WIDE` cells on."""
 _WIDE = 84
+_RATES = 48
+"""Narrower panels leave packets/s out: the rules' words matter more."""
 _KEPT = 40
 _APPEND = re.compile(r"^-A \S+ ")
 _BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
@@ -162,11 +164,11 @@ class HookPath(Rows):
         rules = sum(chain.rules_total for chain in reading.chains if not chain.ours)
         directions = summary(reading)
         self.note(
-            f"{lost:,} LOST" if lost else "",
-            f"{ruled:,} dropped by rules" if ruled else "",
             "hottest first" if self.order == "hottest" else "",
-            f"{rules:,} rules" if rules else "",
+            f"{rules:,} rule{'' if rules == 1 else 's'}" if rules else "",
             directions[0][0] if self.compact and directions else "",
+            (f"{ruled:,} dropped by rules" if ruled else "", "verdict-drop"),
+            (f"{lost:,} LOST" if lost else "", "hook-loss"),
         )
         if self.compact:
             lines = [self._direction(items, arrival, width) for _, items, arrival in directions]
@@ -215,12 +217,15 @@ class HookPath(Rows):
 
     def _runs(self, item: Item, width: int) -> list[Run]:
         history = HISTORY + 1 if width >= _WIDE else 0
-        counts = 9 + 1 + 7
-        words_width = max(10, width - counts - history - 1)
+        rates = width >= _RATES
+        words_width = max(10, width - 10 - 8 * rates - history)
         idle = not item.packets
         if item.kind == "hook":
             name = f" {item.name}"
-            return [*fit([(name, "heading")], words_width), (f" {'packets':>9} {'/s':>7}", "muted")]
+            return [
+                *fit([(name, "heading")], words_width),
+                (f" {'packets':>9}" + (f" {'/s':>7}" if rates else ""), "muted"),
+            ]
         if item.kind == "place":
             return [(f" ● {item.name}", "hook")]
         if item.kind == "loss" and item.loss is not None:
@@ -257,11 +262,9 @@ class HookPath(Rows):
             left = self._rule(item)
         packets = "" if item.packets is None else f"{item.packets:,}"
         pps = "" if item.pps is None else number(item.pps)
-        runs = [
-            *fit(left, words_width),
-            (f" {packets:>9}", "hook-idle" if idle else "value"),
-            (f" {pps:>7}", "hook-idle" if not item.pps else "value"),
-        ]
+        runs = [*fit(left, words_width), (f" {packets:>9}", "hook-idle" if idle else "value")]
+        if rates:
+            runs.append((f" {pps:>7}", "hook-idle" if not item.pps else "value"))
         if history and item.rule is not None and item.chain is not None:
             chain, rule = item.chain, item.rule
             past = self._rates.get(

@@ -218,12 +218,12 @@ class PacketLog(Rows):
             sampled = f"{words.si(page.rate_pps)} pps"
         held = "" if self.following else "not following, F follows"
         self.note(
+            f"last {page.kept:,} kept" if page.kept < page.total else "",
+            sampled,
             f"filter {clean(self.filter_text)}" if self.filter_text else "",
             held,
-            sampled,
-            f"DROPPED {page.dropped:,} by the ring" if page.dropped else "",
-            f"last {page.kept:,} kept" if page.kept < page.total else "",
             f"{shown} packet{'' if page.matched == 1 else 's'}" if page.total else "",
+            (f"DROPPED {page.dropped:,} by the ring" if page.dropped else "", "fate-lost"),
         )
 
 
