@@ -75,6 +75,13 @@ def tuple_parts(family: int, proto: int, src: bytes, dst: bytes, sport: int, dpo
     return ip + nested(2, number)
 
 
+def original_tuple(flow: Flow) -> bytes:
+    """A flow's original tuple as ctnetlink packs it: what CTA_TUPLE_MASTER and CTA_EXPECT_MASTER hold."""
+    return tuple_parts(
+        flow.family, flow.proto, flow.orig_src, flow.orig_dst, flow.orig_sport, flow.orig_dport
+    )
+
+
 class Identity(NamedTuple):
     """What names one conntrack entry beyond doubt."""
 

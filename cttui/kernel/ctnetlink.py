@@ -4,6 +4,7 @@ Needs CAP_NET_ADMIN in the user namespace that owns the network namespace; Permi
 """
 
 import errno
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ class Events:
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
-        self._socket = Netlink((NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY))
+        self._netlink = Netlink((NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY))
         self._receiver = Receiver(self.SLOTS, self.SLOT_BYTES)
         self._words = self._receiver.buffer.view(np.uint32)
         self.count = 0
@@ -159,13 +160,18 @@ class Events:
         self.behind = False
 
     @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for its options."""
+        return self._netlink.socket
+
+    @property
     def receive_buffer(self) -> int:
         """Bytes of socket memory the kernel granted."""
-        return self._socket.receive_buffer
+        return self._netlink.receive_buffer
 
     def fileno(self) -> int:
         """Readable when events wait."""
-        return self._socket.fileno()
+        return self._netlink.fileno()
 
     def receive(self) -> list[Batch]:
         """What one recvmmsg brings, at most 512 messages; [] when nothing waits."""
@@ -173,7 +179,7 @@ class Events:
         n = 0
         for _ in range(2):  # ENOBUFS is told once, ahead of the events that did arrive
             try:
-                n = receiver.receive(self._socket.fileno())
+                n = receiver.receive(self._netlink.fileno())
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
@@ -201,7 +207,7 @@ class Events:
 
     def close(self) -> None:
         """Leave the groups: the kernel stops making events for us."""
-        self._socket.close()
+        self._netlink.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +232,14 @@ def get_many(decoder: Decoder, columns: Columns, rows: NDArray[np.int64] | Seque
     batches: list[Batch] = []
     unsure: set[int] = set()
     refused = 0
-    socket = Netlink()
+    netlink = Netlink()
     try:
         for first in range(0, len(entries), GETS):
             part = entries[first : first + GETS]
-            socket.send(
+            netlink.send(
                 b"".join(_padded(ctencode.get_message(entry, first + n + 1)) for n, entry in enumerate(part))
             )
-            data = b"".join(socket.receive())
+            data = b"".join(netlink.receive())
             for kind, _, seq, payload in split(data):
                 if kind == NLMSG_ERROR and error_of(payload) not in (0, errno.ENOENT):
                     refused += 1
@@ -242,7 +248,7 @@ def get_many(decoder: Decoder, columns: Columns, rows: NDArray[np.int64] | Seque
             buffer = np.frombuffer(data, np.uint8)
             batches += decoder.decode(buffer, offsets_in(buffer, 0, len(buffer)))
     finally:
-        socket.close()
+        netlink.close()
     answered = {key for batch in batches for key in keys_of(batch.columns).tolist()}
     gone = [key for key in wanted if key not in answered and key not in unsure]
     return Got(batches, gone, refused)
@@ -253,19 +259,19 @@ def _padded(data: bytes) -> bytes:
 
 
 def _ask(kind: int, flags: int = 0) -> list[bytes]:
-    socket = Netlink()
+    netlink = Netlink()
     try:
-        return socket.request(kind, flags)
+        return netlink.request(kind, flags)
     finally:
-        socket.close()
+        netlink.close()
 
 
 def _do(data: bytes) -> None:
     """Send one message that asks for an acknowledgement; OSError with the kernel's errno."""
-    socket = Netlink()
+    netlink = Netlink()
     try:
-        socket.send(data)
-        for answer in socket.receive():
+        netlink.send(data)
+        for answer in netlink.receive():
             for kind, _, _, payload in split(answer):
                 if kind == NLMSG_ERROR:
                     code = error_of(payload)
@@ -274,7 +280,7 @@ def _do(data: bytes) -> None:
                     return
         raise os_error(errno.EPROTO)
     finally:
-        socket.close()
+        netlink.close()
 
 
 def delete(flow: Flow) -> bool:
@@ -341,7 +347,7 @@ def stats_from_proc(path: str = "/proc/thread-self/net/stat/nf_conntrack") -> di
 
 
 def expectations_by_master() -> dict[bytes, int]:
-    """Number of expectations by master: its original tuple as packed by ctencode.tuple_parts."""
+    """Number of expectations by master (see ctencode.original_tuple)."""
     found: Counter[bytes] = Counter()
     for payload in _ask(_EXP_GET, NLM_F_DUMP):
         for kind, value in attributes(payload[NFGENMSG.size :]):
