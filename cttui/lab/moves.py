@@ -93,6 +93,20 @@ class Empty:
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Delete the entries that the last burst made."""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As a comment among commands."""
+        return ("# delete the entries made so far",)
+
+    def twin(self) -> "Forget":
+        """The same."""
+        return self
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burst:
     """Packets that arrive on the device. `src` may be a net: then each packet comes from another address.
@@ -134,6 +148,11 @@ class Burst:
         pace = f"{1000 / self.rate_pps:g} ms apart" if self.rate_pps else "at full speed"
         many = f"# {self.count} packets, {pace}:" if self.count > 1 else "# one packet:"
         return (many, f"#   {self.notation}")
+
+    def shifted(self, ports: int) -> "Burst":
+        """The same from other source ports, so that its tuples are new."""
+        first, last = self.sports
+        return replace(self, sports=(first + ports, last + ports))
 
     def twin(self) -> "Burst":
         """The same over IPv6."""
@@ -262,6 +281,6 @@ class Wait:
         return self
 
 
-Move = Commands | FillTo | Empty | Burst | Held | App | Serve | Setting | Wait
+Move = Commands | FillTo | Empty | Forget | Burst | Held | App | Serve | Setting | Wait
 STIMULI = (Burst, Held, App)
 """Moves after which something is read: counters are remembered just before."""

@@ -86,7 +86,11 @@ class StatsWhileWaiting:
 
 @dataclass(frozen=True, slots=True)
 class NewFlows:
-    """Flows that began, by their NEW events; with a state, those whose last event named it."""
+    """Flows that began, by their NEW events; with a state, those whose last event named it.
+
+    What the garbage collector has taken meanwhile began too; its state is taken to be the one asked for, and
+    a row of its own says how many these are.
+    """
 
     state: str = ""
 
@@ -94,7 +98,9 @@ class NewFlows:
         """How many."""
         if m.result.events_lost:
             raise Unreadable(f"events were lost {m.result.events_lost} times: flows can't be counted")
-        return m.result.new_by_state.get(self.state, 0) if self.state else m.result.new
+        if not self.state:
+            return m.result.new
+        return m.result.new_by_state.get(self.state, 0) + m.result.reclaimed
 
     source = "conntrack -E -e NEW"
 

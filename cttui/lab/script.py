@@ -4,7 +4,7 @@ import shlex
 import textwrap
 
 from cttui.lab import script_parts as parts
-from cttui.lab.moves import App, Burst, Commands, Empty, FillTo, Held, Move, Serve, Setting, Wait
+from cttui.lab.moves import App, Burst, Commands, Empty, FillTo, Forget, Held, Move, Serve, Setting, Wait
 from cttui.lab.readings import (
     AtLeast,
     AtMost,
@@ -51,6 +51,8 @@ def script(tale: Tale) -> str:
             if move is stimulus(step):
                 body.append("baseline")
             body += _move(move, fills)
+        if step.undisturbed:
+            body.append(parts.UNDISTURBED.strip())
         body += [_expectation(e, tale) for e in step.expect]
         body.append("")
     body.append("exit $failed")
@@ -129,6 +131,8 @@ def _move(move: Move, fills: int) -> list[str]:
             return [*move.words, f"{run} >/dev/null" if move.assured else f"evictable=$({run})"]
         case Empty():
             return [*move.words, "conntrack -D -w 65535 >/dev/null 2>&1"]
+        case Forget():
+            return [*move.words, "conntrack -D -w 0 >/dev/null 2>&1"]
         case Burst():
             return [*move.words, _send(move), SETTLE]
         case Held(queue, burst):
@@ -153,7 +157,7 @@ def _move(move: Move, fills: int) -> list[str]:
         case Wait(gone, seconds):
             until = f"sleep {seconds}"
             if gone:
-                left = f"[ $(grown) -gt 0 ] && [ $((SECONDS - started)) -lt {seconds} ]"
+                left = f"[ $(grown) -gt $(($(new) - {gone})) ] && [ $((SECONDS - started)) -lt {seconds} ]"
                 until = f"while {left}; do sleep 1; done"
             return [
                 *move.words,

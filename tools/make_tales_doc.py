@@ -1,0 +1,82 @@
+"""Writes docs/tales.md from the tales' literals: `python tools/make_tales_doc.py [--check]`."""
+
+import sys
+from pathlib import Path
+
+from cttui.lab.readings import shown
+from cttui.lab.tale import Tale
+from cttui.lab.tales import TALES
+
+PATH = Path(__file__).resolve().parent.parent / "docs" / "tales.md"
+HEAD = """\
+# Tales
+
+Each tale is an experiment: a set-up, a stimulus, a prediction, a measurement, an explanation. They follow the
+article "Conntrack tales – one thousand and one flows" (2020) and go on from there. Every one runs in a sandbox of
+its own and changes nothing on the host:
+
+    cttui tale                          # list them
+    cttui tale table-full               # run one
+    cttui tale table-full --step        # wait before each step
+    cttui tale --all --json             # run all but the slow ones
+    cttui tale table-full --script      # print it as a bash script that needs nothing of ours
+
+In the dashboard they open with `T`. L is the limit, nf_conntrack_max. A prediction that fails is said in words,
+and the exit code is 3; nothing adjusts itself. Entries that the garbage collector took meanwhile are a row of the
+result, "reclaimed by gc meanwhile". Names ending in `-v6` tell the same over IPv6.
+
+Each sandbox begins with the article's rules, for both families:
+
+    iptables -t raw -A PREROUTING -j CT
+    iptables -t mangle -A PREROUTING
+    iptables -t raw -A OUTPUT -p tcp --sport 80 -j DROP
+
+This page is made from the tales themselves by `tools/make_tales_doc.py`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    contents = ["| tale | in short |", "|---|---|"]
+    contents += [f"| [{tale.name}](#{tale.name}) | {_cell(tale.summary)} |" for tale in TALES]
+    return "\n\n".join([HEAD.strip(), "\n".join(contents), *map(_chapter, TALES)]) + "\n"
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|")
+
+
+def _chapter(tale: Tale) -> str:
+    notes = [f"Over IPv6: `{tale.name}-v6`."] if tale.has_twin else []
+    notes += ["Slow: `--all` leaves it out without `--slow`."] if tale.slow else []
+    parts = [f"## {tale.name}", f"**{tale.title}.** {tale.summary} {' '.join(notes)}".strip(), *tale.story]
+    for number, step in enumerate(tale.steps, 1):
+        parts.append(f"{number}. {step.caption}")
+        parts.append("\n".join(f"       {line}" for move in step.moves for line in move.words))
+        table = ["   | what | predicted | read from |", "   |---|---|---|"]
+        table += [
+            f"   | {_cell(e.what)} | {_cell(shown(e.predicted))} | `{_cell(e.reading.source)}` |"
+            for e in step.expect
+        ]
+        parts.append("\n".join(table))
+    since = tale.since_2020[:1].upper() + tale.since_2020[1:]
+    return "\n\n".join(
+        [*parts, tale.explanation, f"*In production.* {tale.production}", f"*Since 2020.* {since}"]
+    )
+
+
+def main() -> int:
+    """Write the page, or with --check say whether it is up to date."""
+    text = page()
+    if "--check" in sys.argv[1:]:
+        if PATH.exists() and PATH.read_text(encoding="utf-8") == text:
+            return 0
+        print(f"{PATH} is out of date: run tools/make_tales_doc.py", file=sys.stderr)
+        return 1
+    PATH.parent.mkdir(exist_ok=True)
+    PATH.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
