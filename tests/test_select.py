@@ -35,6 +35,18 @@ def test_nothing_selects_everything() -> None:
     assert select(None, columns, np.arange(10), NOW, interned).tolist() == list(range(10))
 
 
+@given(nodes)
+@settings(max_examples=60, deadline=None)
+def test_rows_that_are_no_flow_any_more_do_no_harm(node: ast.Node) -> None:
+    """A store's free rows hold what was there before, numbers of texts long forgotten included."""
+    columns, interned = columns_of(7, 40)
+    rows = np.arange(20, 40)
+    expected = select(node, columns, rows, NOW, interned, WALL_S).tolist()
+    for name in ("labels", "secctx", "helper"):
+        columns[name][:20] = np.iinfo(columns[name].dtype).max
+    assert select(node, columns, rows, NOW, interned, WALL_S).tolist() == expected
+
+
 def test_fillers_are_told_apart() -> None:
     columns, interned = columns_of(2, 50)
     columns["zone"][:25] = FILLER_ZONE

@@ -264,11 +264,13 @@ def _decoded(interned: Interned) -> list[str]:
 
 def _labelled(view: View, wanted: int) -> Mask:
     """Rows whose label bitmap has one of the wanted bits; each distinct bitmap is looked at once."""
-    index = view["labels"]
-    used = np.flatnonzero(np.bincount(index)) if len(index) else np.zeros(0, np.int64)
-    blobs = view.interned.blobs
-    wanted_blobs = [i for i in used.tolist() if int.from_bytes(blobs[i], "little") & wanted]
-    mask: Mask = np.isin(index, wanted_blobs)
+    index, blobs = view["labels"], view.interned.blobs
+    if not index.any():
+        return np.zeros(view.size, np.bool_)
+    used = np.unique(index).tolist()
+    # Rows that are no flow any more may point beyond the blobs still kept.
+    chosen = [i for i in used if i < len(blobs) and int.from_bytes(blobs[i], "little") & wanted]
+    mask: Mask = np.isin(index, chosen)
     return mask
 
 
