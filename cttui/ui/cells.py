@@ -240,8 +240,8 @@ class Cells(Widget):
     def paint(self) -> None:
         """Lay the lines out anew and refresh the cells that differ from what was painted."""
         width, height = self.size
-        if not self.is_attached or not width or not height:
-            self._laid = (-1, -1)
+        if not self.is_attached or not width or not height or not self._displayed():
+            self._laid = (-1, -1)  # laid out when it is shown
             return
         old, known = self._lines, self._laid == (width, height)
         self._lay()
@@ -270,6 +270,9 @@ class Cells(Widget):
         return f"```\n{self.as_text()}\n```"
 
     # ------------------------------------------------------------ painting
+
+    def _displayed(self) -> bool:
+        return all(node.display for node in self.ancestors_with_self if isinstance(node, Widget))
 
     def _lay(self) -> None:
         width, height = self.size

@@ -437,6 +437,29 @@ async def test_ascii(
     assert all(line.isascii() for line in lines)
 
 
+async def test_a_hidden_panel_costs_nothing_and_comes_back_with_the_latest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    widget = Gauge()
+    async with Host(widget).run_test(size=(80, 3)) as pilot:
+        widget.show(s.table())
+        await pilot.pause()
+        widget.display = False
+        await pilot.pause()
+        laid: list[int] = []
+        lay_out = widget.lay_out
+        monkeypatch.setattr(widget, "lay_out", lambda width, height: laid.append(1) or lay_out(width, height))
+        widget.show(s.table(count=100))
+        await pilot.pause()
+        assert laid == []
+        widget.display = True
+        await pilot.pause()
+        assert "100 / 262,144" in "".join(segment.text for segment in widget.render_line(0))
+        widget.show(s.table(count=101))
+        await pilot.pause()
+        assert "101 / 262,144" in "".join(segment.text for segment in widget.render_line(0))
+
+
 async def test_a_table_never_read_says_nothing_false() -> None:
     empty = TableReading(count=None, maximum=None, buckets=None, active=None)
     for widget in (Gauge(), Rates(), Breakdown(), Statistics()):
