@@ -1,10 +1,13 @@
 """The patch of Textual: applied to the version it was read against, harmless for any other."""
 
+import itertools
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.segment import Segment
 from textual import _compositor
 from textual.strip import Strip
@@ -40,6 +43,23 @@ def test_sends_only_the_span() -> None:
     assert chops.render_segments(update([(0, 3, 5)]), CONSOLE) == "\x1b[1;4H34"
     assert chops.render_segments(update([(0, 8, 12)]), CONSOLE) == "\x1b[1;9H89\x1b[1;11Hab"
     assert chops.render_segments(update([(0, 0, 20)]), CONSOLE) == "\x1b[1;1H0123456789\x1b[1;11Habcdefghij"
+
+
+@given(st.data())
+def test_paints_exactly_the_cells_of_the_spans(data: st.DataObject) -> None:
+    text = "".join(chr(33 + i) for i in range(60))
+    cuts = sorted({0, 60, *data.draw(st.lists(st.integers(1, 59), max_size=4))})
+    line = {}
+    for x, end in itertools.pairwise(cuts):
+        middle = data.draw(st.integers(x, end))
+        segments = [Segment(part) for part in (text[x:middle], text[middle:end]) if part]
+        line[x] = Strip(segments, end - x)
+    edges = sorted(data.draw(st.sets(st.integers(0, 60), max_size=8)))
+    spans = [(0, left, right) for left, right in zip(edges[::2], edges[1::2], strict=False)]
+    painted = chops._screen(
+        chops.render_segments(_compositor.ChopsUpdate([line], spans, [cuts[1:]]), CONSOLE)
+    )
+    assert painted == {(x, 0): text[x] for _, left, right in spans for x in range(left, right)}
 
 
 def test_leaves_another_version_alone(stock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
