@@ -212,9 +212,9 @@ def test_one_full_sandbox_a_machine_whoever_runs_it() -> None:
     )
     mine = FullTable()
     assert mine.take() is None and mine.take() is None
-    assert sandboxed.run(code, user=True)["code"] == "fill-taken"
+    assert sandboxed.run(code, user=True, folder=folder)["code"] == "fill-taken"
     mine.give()
-    assert sandboxed.run(code, user=True)["code"] == ""
+    assert sandboxed.run(code, user=True, folder=folder)["code"] == ""
     assert mine.take() is None
     mine.give()
 
