@@ -118,30 +118,33 @@ def hex_lines(data: bytes) -> list[str]:
 
 def as_scapy(row: PacketRow) -> str:
     """An expression that builds this packet's captured bytes in scapy, for copying."""
-    by_fields = _command(row)
-    if by_fields:
-        return by_fields
-    name = {ETH_IPV4: "IP", ETH_IPV6: "IPv6", ETH_ARP: "ARP"}.get(row.ethertype, "Raw")
-    return f"{name}(bytes.fromhex('{row.data.hex()}'))"
-
-
-def _command(row: PacketRow) -> str:
-    """scapy's command() where its fields give these very bytes, else ""."""
+    data = row.data
     try:
         packet = _parse(row)
-        return clean(str(packet.command())) if _rebuilt(packet) == row.data else ""
+        # scapy adds a router alert to IGMP, and may do as much to others
+        name = type(packet).__name__ if bytes(packet) == data else "Raw"
+    except Exception:  # a header cut short, a dissector's bug
+        return f"Raw(bytes.fromhex('{data.hex()}'))"
+    return _command(packet, data) or f"{name}(bytes.fromhex('{data.hex()}'))"
+
+
+def _command(packet: Any, data: bytes) -> str:
+    """scapy's command() where its fields give these very bytes, else ""."""
+    try:
+        return clean(str(packet.command())) if _rebuilt(packet) == data else ""
     except Exception:  # a dissector's bug, as above
         return ""
 
 
 def _rebuilt(packet: Any) -> bytes:
-    """The packet built anew from its fields."""
-    copy = packet.copy()
-    layer = copy
+    """What the expression would build: every layer made anew of its fields, empty lists left to its defaults."""
+    built: Any = None
+    layer = packet
     while type(layer).__name__ != "NoPayload":
-        layer.raw_packet_cache = None
+        made = type(layer)(**{name: value for name, value in layer.fields.items() if value != []})
+        built = made if built is None else built / made
         layer = layer.payload
-    return bytes(copy)
+    return bytes(built)
 
 
 def _parse(row: PacketRow) -> Any:

@@ -321,6 +321,12 @@ def _gre(data: bytes, length: int, depth: int) -> _Payload:
     if version == 1:
         if len(data) >= 8:
             parts.append(f"call {_u16(data, 6)}")
+        at = 8
+        for bit, word in ((0x1000, "seq"), (0x0080, "ack")):
+            if bits & bit:
+                if len(data) >= at + 4:
+                    parts.append(f"{word} {_u32(data, at)}")
+                at += 4
         return _Payload("gre", ", ".join([*parts, f"length {length}"]), length=length, info=", ".join(parts))
     if bits & 0x8000 or bits & 0x4000:
         at += 4

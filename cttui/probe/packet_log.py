@@ -164,7 +164,7 @@ class PacketLog:
             matched, first = len(slots), 0
         elif matcher is None and not view.flow_key:
             matched = held.kept
-            first = _window(view, matched, view.anchor - held.oldest)
+            first = _window(view, matched, max(view.anchor - held.oldest, 0))
             last = min(first + view.count, matched)
             slots = held.slots(held.oldest + first, held.oldest + last - 1)
         else:
