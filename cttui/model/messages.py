@@ -45,6 +45,9 @@ class FlowView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Only these flows, whatever the filter (detail pane)."""
     refresh: bool = True
     """Refresh the window with single GETs so that timeouts and counters are live."""
+    anchored: bool = False
+    """`first` (which may be negative) counts from the followed flow, so that its row stays put on the screen
+    however many flows come before it; where that flow is gone, from the top."""
 
 
 class GroupView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -60,13 +60,15 @@ class Queries:
         except KeyError:
             return FlowPage(total=len(store), error=f"There is no column {view.sort!r} to sort by.")
         count = min(view.count, MOST_ROWS)
-        first = max(0, min(view.first, len(rows) - 1)) if len(rows) else 0
-        follow_at = -1
+        wanted, follow_at = view.first, -1
         if view.follow_key:
             row = store.row_of(view.follow_key)
             where = np.flatnonzero(rows == row) if row is not None else np.empty(0, np.int64)
             if len(where):
                 follow_at = int(window.position_of(values, int(where[0]), descending=view.descending))
+        if view.anchored:
+            wanted += max(follow_at, 0)
+        first = max(0, min(wanted, len(rows) - 1)) if len(rows) else 0
         at = rows[window.window(values, first, count, descending=view.descending)]
         nat = int(np.count_nonzero(store.columns["status"][rows] & np.uint32(SRC_NAT | DST_NAT)))
         return FlowPage(
