@@ -13,6 +13,7 @@ from cttui.cli import faults
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.lab import runner
+from cttui.lab.moves import Move
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepStarted, Waiting
 from cttui.lab.script import script as bash
 from cttui.lab.tale import Tale
@@ -62,6 +63,11 @@ class _Page:
             break_on_hyphens=False, break_long_words=False,
         ):  # fmt: skip
             self.line(line)
+
+    def commands(self, move: Move) -> None:
+        """What a move does, as lines that can be copied: not wrapped."""
+        for words in move.words:
+            self.line(f"  {clean(words)}")
 
     def row(self, row: Row) -> None:
         """One line of the table; without a measurement only the prediction."""
@@ -176,8 +182,7 @@ def _show(page: _Page, event: runner.Event, step: bool) -> None:
             page.line(f"Step {number} of {steps}: {told.caption}", BOLD)
             if step:
                 for move in told.moves:
-                    for words in move.words:
-                        page.paragraph(words, "      ", "  ")
+                    page.commands(move)
                 page.heading()
                 for row in rows:
                     page.row(row)
@@ -187,8 +192,7 @@ def _show(page: _Page, event: runner.Event, step: bool) -> None:
                 return
             page.heading()
         case Moving(move) if not step:
-            for words in move.words:
-                page.paragraph(words, "      ", "  ")
+            page.commands(move)
         case Waiting(words):
             page.line(f"  … {clean(words)}")
         case RowMeasured(_, index, row):

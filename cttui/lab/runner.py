@@ -13,7 +13,7 @@ from cttui.client.recording import AnyLink
 from cttui.lab.moves import STIMULI, Burst, Commands, Empty, FillTo, Forget, Move, Wait
 from cttui.lab.readings import Measured, Unreadable, Value, holds, shown
 from cttui.lab.tale import Expectation, Step, Tale
-from cttui.model.messages import Action, Ask, Delete, FaultError, Fire, Result, Unfill
+from cttui.model.messages import Action, Ask, Delete, FaultError, Fire, HookView, Result, Unfill
 
 TAKEN_S = 60.0
 """How long to wait for another full sandbox on this machine to end."""
@@ -230,12 +230,23 @@ class _Run:
                 raise
             if not move.optional:
                 raise _Skip(f"No {move.lacks} here: {e.fault.sentence}") from None
-            self.missing.add(move.lacks)
-            self.notes.append(f"No {move.lacks} here: {e.fault.sentence}")
+            if move.lacks not in self.missing:
+                self.missing.add(move.lacks)
+                self.notes.append(f"No {move.lacks} here: {e.fault.sentence}")
             return Result()
         if isinstance(move, Empty):
             self.evictable = 0
+        if isinstance(move, Commands) and move.optional and move.lacks not in self.missing:
+            await self._check_reads(move.lacks)
         return result
+
+    async def _check_reads(self, backend: str) -> None:
+        """Whether the probe reads this backend's chains: /proc/net/ip_tables_names, which the legacy tools need,
+        is closed to ordinary users."""
+        answer = await self.link.ask(Ask(seq=self.link.next_seq(), hooks=HookView(), fresh=True))
+        if answer.hooks is None or not any(c.backend == backend for c in answer.hooks.chains):
+            self.missing.add(backend)
+            self.notes.append(f"{backend} took the rule, but its counters can't be read by this user.")
 
     async def _fill(self, move: FillTo) -> AsyncIterator[Waiting]:
         fill = move.fill(self.limit)

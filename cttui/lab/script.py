@@ -37,6 +37,7 @@ def script(tale: Tale) -> str:
         "",
         parts.SETUP + parts.ADDRESSES[tale.family],
         parts.RULES.format(tool="iptables" if tale.family == "ip" else "ip6tables"),
+        *([parts.LEGACY] if "iptables-legacy-save" in _saves(tale) else []),
         *_programs(tale),
         parts.HELPERS.replace("@SAVES@", " ".join(_saves(tale))).replace(
             "@FAMILY@", "ipv4" if tale.family == "ip" else "ipv6"
@@ -70,7 +71,14 @@ def script(tale: Tale) -> str:
             "\n".join(body),
             "}",
             *([parts.HEADROOM.strip("\n")] if tale.fills else []),
-            parts.ENTER,
+            *(
+                ["", "# One full table on a machine at a time: flock waits until no other sandbox is full."]
+                if tale.fills
+                else []
+            ),
+            parts.ENTER.replace("@LOCK@", parts.LOCK if tale.fills else "").lstrip(
+                "\n" if tale.fills else ""
+            ),
         ]
     )
 

@@ -23,6 +23,13 @@ RULES = """\
 {tool} -t raw -A OUTPUT -p tcp --sport 80 -j DROP
 """
 
+LEGACY = """\
+if ! iptables-legacy-save >/dev/null 2>&1; then
+  echo "SKIPPED: this user may not read iptables-legacy's counters (/proc/net/ip_tables_names is root's)"
+  exit 4
+fi
+"""
+
 HELPERS = r"""# baseline: remember every counter, and watch for new entries from now on.
 baseline() {
   local save
@@ -219,6 +226,9 @@ taken=$((limit + $(counter iptables-save mangle PREROUTING 1) - $(stat early_dro
 if [ $taken != 0 ]; then echo "SKIPPED: the garbage collector took $taken entries meanwhile, run this again"; exit 4; fi
 """
 
+LOCK = "flock /sys/module/nf_conntrack "
+"""One full table on a machine at a time; the sandbox's Fill takes the same lock (probe.headroom)."""
+
 HEADROOM = r"""
 # A full table is felt outside: hash and garbage collector are shared. Leave a busy machine alone.
 count=$(cat /proc/sys/net/netfilter/nf_conntrack_count) limit=$(cat /proc/sys/net/netfilter/nf_conntrack_max)
@@ -233,5 +243,5 @@ ENTER = r"""
 # A network namespace of its own, for an ordinary user inside a user namespace; all of it ends with the script.
 export -f tale
 if [ "$(id -u)" = 0 ]; then user=(); else user=(--user --map-root-user); fi
-exec unshare "${user[@]}" --net --pid --fork --kill-child=KILL bash -euo pipefail -c tale
+exec @LOCK@unshare "${user[@]}" --net --pid --fork --kill-child=KILL bash -euo pipefail -c tale
 """

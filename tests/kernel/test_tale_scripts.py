@@ -1,0 +1,63 @@
+"""The tales as bash scripts, run without us: every line they print is what the tale predicts."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from sandboxed import NOBODY
+
+from cttui.lab.readings import LogSays, shown
+from cttui.lab.script import script
+from cttui.lab.tale import Tale
+from cttui.lab.tales import ALL, find
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, also to become an ordinary user")
+LINE = re.compile(r"^(ok|FAILED) +(.*): predicted (.*), measured (.*)$", re.MULTILINE)
+
+
+def run(tale: Tale, folder: Path, prefix: tuple[str, ...] = ()) -> dict[str, list[str]]:
+    """What the script printed: what is measured → "predicted / measured" of each step in which it is."""
+    path = folder / f"{tale.name}.sh"
+    path.write_text(script(tale))
+    folder.chmod(0o755)
+    for _ in range(4):
+        done = subprocess.run(
+            [*prefix, "bash", str(path)], capture_output=True, text=True, timeout=120, cwd="/"
+        )
+        if "run this again" not in done.stdout:  # the garbage collector, which no script can keep away
+            break
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, list[str]] = {}
+    for word, what, predicted, measured in LINE.findall(done.stdout):
+        assert word == "ok"
+        found.setdefault(what, []).append(f"{predicted} / {measured}")
+    return found
+
+
+def compare(tale: Tale, found: dict[str, list[str]]) -> None:
+    """Each expectation has its line, and numbers are those of the tale."""
+    for step in tale.steps:
+        for e in step.expect:
+            if isinstance(e.reading, LogSays) and e.what not in found:
+                continue
+            line = found[e.what].pop(0)
+            if isinstance(e.predicted, int | str):
+                assert line == f"{shown(e.predicted)} / {shown(e.predicted)}"
+    assert not any(found.values())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("tale", [t for t in ALL if not t.slow], ids=lambda tale: tale.name)
+def test_a_script_shows_what_the_tale_predicts(tale: Tale, tmp_path: Path) -> None:
+    compare(tale, run(tale, tmp_path))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ["ten-syns", "table-full", "raw-vs-tun", "dns-race", "ten-syns-v6"])
+def test_an_ordinary_user_can_run_it(name: str, tmp_path: Path) -> None:
+    tale = find(name)
+    for parent in list(tmp_path.parents)[:3]:
+        parent.chmod(parent.stat().st_mode | 0o055)
+    compare(tale, run(tale, tmp_path, NOBODY))

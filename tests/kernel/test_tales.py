@@ -1,0 +1,89 @@
+"""The tales themselves, told by the program to root and to an ordinary user: as predicted, and nothing left."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandboxed import REPOSITORY
+from sandboxed import _python_for_nobody as python_for_nobody
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, also to become an ordinary user")
+
+
+def tell(argv: list[str], *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    """Exit code and results of `cttui tale … --json`."""
+    done = subprocess.run(
+        [*argv, "-P", "-m", "cttui", "tale", *arguments, "--json"],
+        capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.fixture(params=["root", "user"])
+def argv(request: pytest.FixtureRequest) -> list[str]:
+    return [sys.executable] if request.param == "root" else python_for_nobody()
+
+
+def namespaces() -> set[str]:
+    """Network namespaces that some process is in."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*/ns/net"):
+        try:
+            found.add(str(process.readlink()))
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def test_ten_and_seven(argv: list[str]) -> None:
+    code, told = tell(argv, "ten-syns", "table-full")
+    assert code == 0, told
+    assert [t["tale"] for t in told] == ["ten-syns", "table-full"]
+    measured = [[row["measured"] for row in t["rows"]][:4] for t in told]
+    assert measured == [[10, 10, 10, 0], [10, 7, 7, 3]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_tale_comes_true(argv: list[str]) -> None:
+    code, told = tell(argv, "--all")
+    wrong = [(t["tale"], row) for t in told for row in t["rows"] if not row["ok"]]
+    assert (code, wrong) == (0, [])
+    assert [(t["tale"], t["skipped"]) for t in told if t["skipped"]] == []
+    for t in told:
+        assert t["ok"] is True and t["rows"] and t["kernel"] == os.uname().release
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_tale_leaves_no_namespace() -> None:
+    before = namespaces()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "cttui", "tale", "ten-syns", "--step"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdin is not None
+    for line in process.stdout:
+        if line.startswith(b"Step 1"):
+            break
+    mine = {
+        str(Path(f"/proc/{pid}/ns/net").readlink())
+        for pid in subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        ).stdout.split()
+    }
+    assert mine - before
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    for _ in range(500):
+        if not mine & namespaces() - before:
+            return
+        os.sched_yield()
+        subprocess.run(["sleep", "0.01"], check=True)
+    raise AssertionError("the sandbox outlived its tale")
