@@ -18,7 +18,7 @@ from cttui.ui.session import Session
 async def main():
     session = Session(Options(target=Target("sandbox", "SANDBOX"), remember=False))
     from cttui.ui.program import Program
-    app = Program(session._options, session)
+    app = Program(session.options, session)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         print(" ".join(sorted(sys.modules)))

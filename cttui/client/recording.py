@@ -1,12 +1,14 @@
 """Frames of a real run in a file, and a link that answers from one.
 
-A file is the magic line, then frames as on a probe's pipe: Welcome first, then in order what was asked and
-what came back. Frames carry their own type, so nothing else is needed.
+A file is the magic line, then one zlib stream of frames as on a probe's pipe: Welcome first, then in order
+what was asked and what came back. Frames carry their own type, so nothing else is needed; the stream is
+flushed after each, so that the recording of a program that was killed plays to its end.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -54,11 +56,14 @@ class RecordingLink:
         self.welcome = link.welcome
         self._file: BinaryIO = path.open("wb")
         self._file.write(MAGIC)
+        self._zip = zlib.compressobj(9)
         self._write(link.welcome)
 
     def _write(self, message: object) -> None:
         body = msgspec.msgpack.encode(message)
-        self._file.write(_LENGTH.pack(len(body)) + body)
+        packed = self._zip.compress(_LENGTH.pack(len(body)) + body) + self._zip.flush(zlib.Z_SYNC_FLUSH)
+        self._file.write(packed)
+        self._file.flush()
 
     async def ask(self, ask: Ask) -> Answer:
         """As the link's, written down."""
@@ -91,7 +96,9 @@ class RecordingLink:
     async def close(self) -> None:
         """End the probe and the file."""
         await self._link.close()
-        self._file.close()
+        if not self._file.closed:
+            self._file.write(self._zip.flush())
+            self._file.close()
 
 
 def frames(path: Path) -> Iterator[object]:
@@ -99,20 +106,26 @@ def frames(path: Path) -> Iterator[object]:
 
     A last frame cut short is left out: a recording whose writer was killed still plays.
     """
-    with path.open("rb") as file:
-        if file.readline(64) != MAGIC:
-            raise FaultError(
-                "recording", f"{path} is no recording of cttui.", "`cttui --record FILE` makes one."
-            )
-        while len(head := file.read(4)) == 4:
-            (n,) = _LENGTH.unpack(head)
-            body = file.read(n)
-            if len(body) < n:
-                return
-            try:
-                yield _FRAME.decode(body)
-            except (msgspec.DecodeError, msgspec.ValidationError) as e:
-                raise FaultError("recording", f"{path}: a frame could not be read: {e}.") from e
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise FaultError("recording", f"{path} could not be read: {e.strerror}.") from e
+    if not data.startswith(MAGIC):
+        raise FaultError("recording", f"{path} is no recording of cttui.", "`cttui --record FILE` makes one.")
+    try:
+        plain = zlib.decompressobj().decompress(data[len(MAGIC) :])
+    except zlib.error as e:
+        raise FaultError("recording", f"{path} is damaged: {e}.") from e
+    at = 0
+    while at + 4 <= len(plain):
+        (n,) = _LENGTH.unpack_from(plain, at)
+        if at + 4 + n > len(plain):
+            return
+        try:
+            yield _FRAME.decode(plain[at + 4 : at + 4 + n])
+        except (msgspec.DecodeError, msgspec.ValidationError) as e:
+            raise FaultError("recording", f"{path}: a frame could not be read: {e}.") from e
+        at += 4 + n
 
 
 class ReplayLink:

@@ -10,11 +10,12 @@ from textual.containers import Container
 from textual.screen import Screen
 
 from cttui.model.messages import Answer, Ask, Job, Notice, PacketView
+from cttui.model.packet import PacketPage
 from cttui.ui import actions, faults, keymap
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells, Line, spread
 from cttui.ui.detail import flow_paragraphs
-from cttui.ui.dialogs import Prose
+from cttui.ui.dialogs import Prose, wrap
 from cttui.ui.filter_bar import FilterBar
 from cttui.ui.session import Phase, State
 from cttui.ui.view import GROUP_ROWS, View
@@ -173,6 +174,14 @@ class Dashboard(Screen[None]):
     def _keys(self) -> dict[str, str]:
         return dict(getattr(self.app, "keys", {}))
 
+    @property
+    def _figures(self) -> tuple[Gauge, Rates, Breakdown]:
+        return (
+            self.query_one("#gauge", Gauge),
+            self.query_one("#rates", Rates),
+            self.query_one("#breakdown", Breakdown),
+        )
+
     def settle_panels(self) -> None:
         """Show the panels that the size and the maximised panel leave room for."""
         width, height = self.app.size
@@ -200,6 +209,9 @@ class Dashboard(Screen[None]):
             fault.show([(small, "level-warn")])
         elif dead and self.state.fault is not None:
             fault.show(faults.restart_words(self.state.fault, self.state.target.kind, self._key))
+        if fault.display:
+            fault.focus()
+            return
         focused = self.focused
         if focused is None or not focused.is_on_screen or not focused.display:
             for panel in (self.zoomed, "flows", *PANELS):
@@ -253,18 +265,16 @@ class Dashboard(Screen[None]):
     def heard(self, answer: Answer, flows: bool = True) -> None:
         """Show an answer; `flows` False: its rows were asked for by a screen above."""
         self.answer = answer
-        for figure in (
-            self.query_one("#gauge", Gauge),
-            self.query_one("#rates", Rates),
-            self.query_one("#breakdown", Breakdown),
-        ):
+        for figure in self._figures:
             figure.show(answer.table)
         self.statistics.show(answer.table)
         page = answer.flows if flows else None
-        self.flows.empty = faults.why_empty(
+        why = faults.why_empty(
             answer.table, self.state.welcome, filter_text=self.view.whole_filter, held=answer.table.held,
             fillers_hidden=page.fillers_hidden if page else 0, key=self._key,
         )  # fmt: skip
+        room = self.flows.size.width - 4
+        self.flows.empty = ["".join(text for text, _ in line) for text in why for line in wrap(text, room)]
         self.flows.filter_text = " ".join(x for x in (self.view.breadcrumbs, self.view.filter) if x)
         if page is not None:
             self.flows.show(page)
@@ -325,7 +335,14 @@ class Dashboard(Screen[None]):
             self.answer = None
             self.burst = None
             self.pending = ""
+            # Nothing of the other target may stay on screen.
             self.flows.clear()
+            self.hooks.clear()
+            self.packets.show(PacketPage())
+            self.groups.clear()
+            for figure in self._figures:
+                figure.show(None)
+            self.statistics.show(None)
             self.say()
         self.query_one(Header).show(state)
         self.query_one(KeyBar).show(self.footer())

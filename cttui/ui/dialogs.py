@@ -63,13 +63,13 @@ class Prose(Rows):
     ) -> None:
         super().__init__(heading=heading, id=id)
         self._indent = indent
-        self._paragraphs = list(paragraphs)
+        self.paragraphs = list(paragraphs)
         self._wrapped: tuple[int, list[Line]] = (-1, [])
 
     def show(self, paragraphs: Sequence[str | tuple[str, str]]) -> None:
         """Other paragraphs; the place one reads at stays."""
-        if list(paragraphs) != self._paragraphs:
-            self._paragraphs = list(paragraphs)
+        if list(paragraphs) != self.paragraphs:
+            self.paragraphs = list(paragraphs)
             self._wrapped = (-1, [])
             self.refresh(layout=True)
             self.paint()
@@ -77,7 +77,7 @@ class Prose(Rows):
     def _lines_at(self, width: int) -> list[Line]:
         if self._wrapped[0] != width:
             lines: list[Line] = []
-            for paragraph in self._paragraphs:
+            for paragraph in self.paragraphs:
                 text, style = paragraph if isinstance(paragraph, tuple) else (paragraph, "")
                 lines += [
                     ((" " * self._indent, ""), *line) for line in wrap(text, width - self._indent, style)
@@ -253,6 +253,8 @@ class Menu(Rows):
         super().__init__(id=id)
         self.entries = list(entries)
         self.chosen = list(chosen)
+        self.pointed: Callable[[], None] = lambda: None
+        """Called when the cursor is on another line."""
         self._marks = marks
         self.total = len(self.entries)
         at = [i for i, e in enumerate(self.entries) if e.id in self.chosen]
@@ -293,6 +295,9 @@ class Menu(Rows):
             rest = pad(entry.help, max(0, room - width_of(text)))
             lines.append(((text, "cursor" if here else ""), (rest, "cursor" if here else "muted")))
         return self.scrollbar(lines, width)
+
+    def moved(self, by_hand: bool) -> None:
+        self.pointed()
 
     def opened(self) -> None:
         if self.current is not None:

@@ -189,7 +189,7 @@ class Doing:
         try:
             await self.do(Fill(free=free))
         except FaultError as e:
-            if e.fault.code != "confirm":
+            if e.fault.code != "fill-confirm":
                 raise
             answer = self.dashboard.answer
             if answer is None:
@@ -202,7 +202,7 @@ class Doing:
         """The experiments."""
         from cttui.ui.lab import Tales
 
-        await self.app.push_screen(Tales(self.app))
+        self.app.push_screen(Tales(self.app))
 
     # ------------------------------------------------------------ targets and settings
 
@@ -278,6 +278,10 @@ class Doing:
             await self.app.do(Disarm(what=what))
             self.app.say(f"{what.capitalize()} off.")
             return
+        welcome = self.session.state.welcome
+        if welcome is not None and what not in welcome.can:
+            why = welcome.cannot.get(what, f"This kernel or user has no {what}.")
+            raise FaultError("cannot", clean(why))
         if self.sandbox or what == "events":
             await self.app.do(Arm(what=what))
         else:

@@ -10,11 +10,10 @@ from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from cttui import __version__
 from cttui.client import memory as memories
 from cttui.client.options import Options
 from cttui.model.messages import Action as ProbeAction
-from cttui.model.messages import Answer, Ask, Fault, FaultError
+from cttui.model.messages import Answer, Ask, Fault
 from cttui.model.safe import clean
 from cttui.ui import actions, chops, keymap, theme
 from cttui.ui.cells import Cells, ascii_only
@@ -255,12 +254,3 @@ class Program(App[None]):
 
     def on_app_blur(self, _event: events.AppBlur) -> None:
         self.session.focus(False)
-
-    @property
-    def version(self) -> str:
-        """Of the program."""
-        return __version__
-
-    def fault_of(self, error: FaultError) -> None:
-        """Say an error that an action ran into."""
-        self.say_fault(error.fault)

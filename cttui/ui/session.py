@@ -52,7 +52,7 @@ class Session:
     """Links by target, and the loop that asks. `heard` and `changed` are called on the event loop."""
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self.options = options
         self._links: dict[str, AnyLink] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -81,6 +81,19 @@ class Session:
     def start(self) -> None:
         """Begin asking."""
         self._task = asyncio.create_task(self._run(), name="session")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        """A mistake of ours must not look like a quiet network."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._set(
+                phase=Phase.DEAD,
+                fault=Fault(
+                    "bug",
+                    f"The conversation with the probe ended: {type(error).__name__}: {error}.",
+                    "Please report it.",
+                ),
+            )
 
     async def close(self) -> None:
         """End every probe. What was changed on a host and not kept is put back by its warden."""
@@ -99,7 +112,7 @@ class Session:
         await asyncio.gather(*(link.close() for link in links), return_exceptions=True)
 
     async def _open(self, target: Target) -> AnyLink:
-        options = self._options
+        options = self.options
         if options.replay is not None:
             return ReplayLink(options.replay)
         link: AnyLink = await Link.open(target, read_only=options.read_only)
@@ -167,15 +180,16 @@ class Session:
         if self.state.phase is Phase.LIVE:
             if self._running_jobs or time.monotonic() < self._busy_until:
                 wait = 1 / BUSY_HZ
-            elif self.state.focused or self._options.unfocused == "live":
+            elif self.state.focused or self.options.unfocused == "live":
                 wait = 1 / self.state.hz
-            elif self._options.unfocused == "slow":
+            elif self.options.unfocused == "slow":
                 wait = SLOW_S
             if wait is not None:
                 wait = max(0.0, asked_at + wait - time.monotonic())
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
+                self._wake.clear()
         except TimeoutError:
             pass
 

@@ -1,0 +1,357 @@
+"""The tale screen: story and commands, predicted beside measured, and the sandbox live below."""
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+
+from cttui.lab.runner import Row, StepStarted, run
+from cttui.lab.tale import Tale
+from cttui.lab.tales import ALL
+from cttui.model.messages import Answer, Ask, FlowView, HookView, PacketView
+from cttui.model.safe import clean
+from cttui.ui.bars import Header, KeyBar
+from cttui.ui.cells import Line, clip, pad, width_of
+from cttui.ui.dialogs import Button, Confirm, Entry, Menu, Prose
+from cttui.ui.rows import Rows
+from cttui.ui.session import Phase
+from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, Telling
+from cttui.ui.widgets.flow_table import FlowTable
+from cttui.ui.widgets.gauge import Gauge
+from cttui.ui.widgets.hook_path import HookPath
+from cttui.ui.widgets.packet_log import PacketLog
+
+if TYPE_CHECKING:
+    from cttui.ui.program import Program
+
+OPENING_S = 20.0
+
+
+class Table(Rows):
+    """What, predicted, measured, right or wrong; fills in as the tale runs."""
+
+    DEFAULT_CSS = "Table { height: auto; }"
+    header_lines = 1
+
+    def __init__(self) -> None:
+        super().__init__(heading="Predicted and measured", id="outcomes")
+        self._rows: list[tuple[Row | None, str]] = []
+
+    def show(self, rows: list[tuple[Row | None, str]], at: int) -> None:
+        """The lines, and the one to keep in view."""
+        grown = len(rows) != len(self._rows)
+        self._rows = rows
+        self.total = len(rows)
+        self.cursor = min(max(at, 0), max(0, len(rows) - 1))
+        self.reveal()
+        if grown:
+            self.refresh(layout=True)
+        self.paint()
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        """Lines it would like to have."""
+        return len(self._rows) + 2
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        self.settle()
+        room = self.row_width(width)
+        number = 10 if room < 60 else 12
+        what = max(10, room - 2 * number - 6)
+        lines: list[Line] = [
+            (
+                (
+                    f" {pad('', what)} {pad('predicted', number, right=True)} {pad('measured', number, right=True)}   ",
+                    "header",
+                ),
+            )
+        ]
+        body: list[Line] = []
+        for row, caption in self._rows[self.top : self.top + self.visible_rows]:
+            if row is None:
+                body.append(((f" {clip(caption, room - 1)}", "label"),))
+                continue
+            measured = "" if row.measured is None else _shown(row.measured)
+            mark, style = ("✓", "right") if row.ok else ("✗", "wrong") if row.ok is False else (" ", "value")
+            value = (
+                pad(measured, number, right=True) if width_of(measured) <= number else pad(measured, number)
+            )
+            body.append(
+                (
+                    (f" {pad(clean(row.what), what)} ", "wrong" if row.ok is False else ""),
+                    (f"{pad(_shown(row.predicted), number, right=True)} ", "muted"),
+                    (f"{value} ", style),
+                    (f"{mark} ", style),
+                )
+            )
+        return lines + self.scrollbar(body, width)
+
+
+def _shown(value: int | str) -> str:
+    return f"{value:,}" if isinstance(value, int) else clean(value)
+
+
+class Tales(Screen[None]):
+    """The list of tales; Enter opens one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back to the dashboard", show=False)]
+
+    def __init__(self, program: "Program") -> None:
+        super().__init__(id="tales")
+        self._program = program
+
+    def compose(self) -> ComposeResult:
+        yield Header(self._program.session.state)
+        yield Menu([Entry(t.name, t.name, t.summary) for t in ALL], marks=False, id="tale-list")
+        yield Prose([], heading="The story", id="tale-about", indent=1)
+        yield KeyBar(
+            lambda: [
+                ("open", "Enter", "open"),
+                ("back", "Esc", "dashboard"),
+                ("help", self._program.key("help"), "help"),
+                ("quit", self._program.key("quit"), "quit"),
+            ]
+        )
+
+    def on_mount(self) -> None:
+        menu = self.query_one(Menu)
+        menu.focus()
+        menu.pointed = self._about
+        self._about()
+
+    def _about(self) -> None:
+        entry = self.query_one(Menu).current
+        if entry is not None:
+            tale = next(t for t in ALL if t.name == entry.id)
+            about: list[str | tuple[str, str]] = [
+                (tale.title + ("  (takes minutes)" if tale.slow else ""), "value"),
+                "",
+            ]
+            for paragraph in tale.story:
+                about += [paragraph, ""]
+            self.query_one("#tale-about", Prose).show(about)
+
+    def heard(self, answer: Answer) -> bool:
+        """Only the header says something of it here."""
+        self.query_one(Header).show(self._program.session.state)
+        return False
+
+    def on_menu_chosen(self, event: Menu.Chosen) -> None:
+        self.app.push_screen(TaleScreen(self._program, next(t for t in ALL if t.name == event.entry)))
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        if event.action == "back":
+            self.action_leave()
+        elif event.action == "open":
+            self.query_one(Menu).opened()
+        else:
+            self._program.act(event.action)
+
+    def action_leave(self) -> None:
+        """Back to the dashboard, on the sandbox as it is."""
+        self.dismiss(None)
+
+
+class TaleScreen(Screen[None]):
+    """One tale."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", "Back", show=False),
+        Binding("n", "next", "Next step", show=False),
+        Binding("r", "run", "Run at once", show=False),
+        Binding("R", "reset", "A fresh sandbox", show=False),
+        Binding("p", "keep", "Keep the sandbox and play on", show=False),
+    ]
+
+    def __init__(self, program: "Program", tale: Tale) -> None:
+        super().__init__(id="tale")
+        self._program = program
+        self._tale = tale
+        self.telling = Telling(tale)
+        self._stepwise = False
+        self._go_on = asyncio.Event()
+        self._answer: Answer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Header(self._program.session.state)
+        yield Gauge(id="gauge")
+        with Container(id="tale-top"):
+            yield Prose([], heading=self._tale.title, id="story", indent=1)
+            yield Table()
+        with Container(id="tale-live"):
+            yield FlowTable(id="tale-flows", key="")
+            yield HookPath(id="tale-hooks", key="")
+        yield PacketLog(id="tale-packets", key="")
+        yield KeyBar(self._footer)
+
+    def _footer(self) -> list[tuple[str, str, str]]:
+        keys = {
+            BEFORE: [("run", "r", "run"), ("next", "n", "step by step")],
+            RUNNING: [("run", "…", "running")],
+            HELD: [("next", "n", "next step"), ("run", "r", "run the rest")],
+            OVER: [("run", "r", "again"), ("keep", "p", "play on with it"), ("reset", "R", "fresh sandbox")],
+        }[self.telling.phase]
+        return [*keys, ("leave", "Esc", "back"), ("quit", self._program.key("quit"), "quit")]
+
+    def on_mount(self) -> None:
+        self.query_one("#story").focus()
+        self.query_one("#tale-flows", FlowTable).empty = ["No flows yet."]
+        self._arrange()
+        self._paint()
+
+    def on_resize(self) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        width, height = self.app.size
+        self.set_class(width >= 116, "wide")
+        self.set_class(height < 30, "low")
+
+    def _paint(self) -> None:
+        story = self.query_one("#story", Prose)
+        before = story.paragraphs
+        story.show(self.telling.story("n", "r"))
+        if story.paragraphs[:1] != before[:1]:
+            story.go(0)
+        lines = self.telling.lines()
+        measured = [i for i, (row, _) in enumerate(lines) if row is not None and row.measured is not None]
+        self.query_one(Table).show(lines, measured[-1] if measured else 0)
+        self.query_one(KeyBar).show(self._footer())
+
+    # ------------------------------------------------------------ asking
+
+    def amend(self, ask: Ask) -> Ask:
+        """Flows, hooks and packets for this screen's panels."""
+        first, count, follow = self.query_one("#tale-flows", FlowTable).question()
+        log_first, log_count = self.query_one("#tale-packets", PacketLog).question()
+        return msgspec.structs.replace(
+            ask,
+            flows=FlowView(first=first, count=count, follow_key=follow),
+            packets=PacketView(first=log_first, count=log_count),
+            hooks=HookView(),
+        )
+
+    def heard(self, answer: Answer) -> bool:
+        """Show the sandbox live; True: the flows are not for the dashboard's table."""
+        self._answer = answer
+        self.query_one("#gauge", Gauge).show(answer.table)
+        self.query_one(Header).show(self._program.session.state)
+        if answer.flows is not None:
+            self.query_one("#tale-flows", FlowTable).show(answer.flows)
+        if answer.packets is not None:
+            self.query_one("#tale-packets", PacketLog).show(answer.packets)
+        if answer.hooks is not None:
+            self.query_one("#tale-hooks", HookPath).show(answer.hooks)
+        return True
+
+    # ------------------------------------------------------------ telling
+
+    def action_run(self) -> None:
+        """Run it, or the rest of it, without stopping."""
+        self._stepwise = False
+        self._start()
+
+    def action_next(self) -> None:
+        """Up to the next step's prediction, then wait."""
+        if self.telling.phase in (BEFORE, OVER):
+            self._stepwise = True
+        self._start()
+
+    def _start(self) -> None:
+        if self.telling.phase == HELD:
+            self._go_on.set()
+        elif self.telling.phase in (BEFORE, OVER):
+            self.run_worker(self._tell(), exclusive=True, group="tale")
+
+    async def _tell(self) -> None:
+        if not await self._fresh():
+            return
+        session = self._program.session
+        link = session.link
+        assert link is not None
+        self.telling = Telling(self._tale, phase=RUNNING, step=1)
+        self._paint()
+        async for event in run(self._tale, link):
+            self.telling.take(event)
+            session.poke()
+            if isinstance(event, StepStarted) and self._stepwise:
+                self.telling.phase = HELD
+                self._go_on.clear()
+                self._paint()
+                await self._go_on.wait()
+                self.telling.phase = RUNNING
+            self._paint()
+
+    async def _fresh(self) -> bool:
+        """A new, empty sandbox on screen; False where the person would rather keep the present one."""
+        session = self._program.session
+        if session.state.target.kind != "sandbox" and not session.switch():
+            self._program.say("There is no sandbox beside this target: start with --sandbox.", "error")
+            return False
+        table = self._answer.table if self._answer is not None else None
+        if self.telling.phase == BEFORE and table is not None and table.count:
+            question = Confirm(
+                "A fresh sandbox?",
+                ["A tale begins with an empty sandbox: the present one goes, with its flows and rules."],
+                [Button("fresh", "y", "begin")],
+            )
+            if await self.app.push_screen_wait(question) is None:
+                return False
+        await session.restart()
+        try:
+            async with asyncio.timeout(OPENING_S):
+                while session.state.phase is Phase.OPENING:
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            self._program.say("The sandbox did not start.", "error")
+            return False
+        if session.state.phase is not Phase.LIVE:
+            if session.state.fault is not None:
+                self._program.say_fault(session.state.fault)
+            return False
+        return True
+
+    def action_keep(self) -> None:
+        """Back to the dashboard, with everything as the tale left it."""
+        if self.telling.phase == OVER:
+            while self.app.screen is not self._program.dashboard:
+                self.app.pop_screen()
+
+    def action_reset(self) -> None:
+        """A fresh sandbox; the tale can be told again."""
+        if self.telling.phase == OVER:
+            self.run_worker(self._reset(), exclusive=True, group="tale")
+
+    async def _reset(self) -> None:
+        await self._program.session.restart()
+        self.telling = Telling(self._tale)
+        self._paint()
+
+    def action_leave(self) -> None:
+        """Back to the list; a tale that runs is stopped where it is."""
+        self.workers.cancel_group(self, "tale")
+        self.dismiss(None)
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        match event.action:
+            case "run":
+                self.action_run()
+            case "next":
+                self.action_next()
+            case "keep":
+                self.action_keep()
+            case "reset":
+                self.action_reset()
+            case "leave":
+                self.action_leave()
+            case _:
+                self._program.act(event.action)
+
+    def on_flow_table_window_wanted(self) -> None:
+        self._program.session.poke()
+
+    def on_packet_log_window_wanted(self) -> None:
+        self._program.session.poke()

@@ -1,0 +1,124 @@
+"""How far a tale has been told: what the runner's events mean for a screen. No widgets."""
+
+from dataclasses import dataclass, field
+
+from cttui.lab.runner import (
+    Event,
+    Finished,
+    Moving,
+    Outcome,
+    Row,
+    RowMeasured,
+    StepDone,
+    StepStarted,
+    Waiting,
+    predicted,
+)
+from cttui.lab.tale import Tale
+from cttui.model.safe import clean
+from cttui.ui.questions import Paragraphs
+
+BEFORE, RUNNING, HELD, OVER = "before", "running", "held", "over"
+
+
+@dataclass(slots=True)
+class Telling:
+    """One tale on its way. `phase` is BEFORE, RUNNING, HELD (waits for `n`), OVER."""
+
+    tale: Tale
+    phase: str = BEFORE
+    step: int = 0
+    """From 1; 0 before the first."""
+    moves: int = 0
+    """Moves of the step that have begun."""
+    waiting: str = ""
+    rows: dict[int, list[Row]] = field(default_factory=dict)
+    """By step: predictions at first, measurements as they come."""
+    outcome: Outcome | None = None
+
+    def __post_init__(self) -> None:
+        for number, step in enumerate(self.tale.steps, 1):
+            self.rows[number] = [predicted(e) for e in step.expect]
+
+    def take(self, event: Event) -> None:
+        """What an event changes."""
+        self.waiting = ""
+        match event:
+            case StepStarted():
+                self.phase, self.step, self.moves = RUNNING, event.number, 0
+                self.rows[event.number] = list(event.rows)
+            case Moving():
+                self.moves += 1
+            case Waiting():
+                self.waiting = event.words
+            case RowMeasured():
+                rows = self.rows[event.number]
+                if event.index < len(rows):
+                    rows[event.index] = event.row
+                else:
+                    rows.append(event.row)
+            case StepDone():
+                self.moves = len(self.tale.steps[event.number - 1].moves) + 1
+            case Finished():
+                self.phase, self.outcome = OVER, event.outcome
+
+    @property
+    def verdict(self) -> tuple[str, str]:
+        """(sentence, style) on how it ended."""
+        if self.outcome is None:
+            return "", ""
+        if self.outcome.ok is None:
+            return f"Skipped: {clean(self.outcome.skipped)}", "level-warn"
+        wrong = sum(1 for row in self.outcome.rows if row.ok is False)
+        if wrong:
+            n = f"{wrong} predictions" if wrong > 1 else "One prediction"
+            return f"✗ {n} failed: this kernel did otherwise.", "wrong"
+        return "✓ Everything as predicted.", "right"
+
+    def story(self, next_key: str, run_key: str) -> Paragraphs:
+        """What stands beside the table: the story before, the step while it runs, the explanation after."""
+        tale = self.tale
+        out: Paragraphs = []
+        if self.phase == OVER:
+            assert self.outcome is not None
+            out += [self.verdict, ""]
+            out += [(clean(note), "level-warn") for note in self.outcome.notes]
+            if self.outcome.ok is not None:
+                out += [tale.explanation, "", ("In production", "heading"), tale.production, ""]
+                if tale.since_2020:
+                    out += [("Since 2020", "heading"), tale.since_2020, ""]
+        if self.phase in (BEFORE, OVER):
+            out += [("The story", "heading")]
+            for paragraph in tale.story:
+                out += [paragraph, ""]
+        for number, step in enumerate(tale.steps, 1):
+            if self.phase in (RUNNING, HELD) and number != self.step:
+                continue
+            head = (
+                f"Step {number} of {len(tale.steps)}: {step.caption}" if len(tale.steps) > 1 else step.caption
+            )
+            out.append((head, "heading"))
+            for at, move in enumerate(step.moves, 1):
+                mark = " "
+                if self.phase in (RUNNING, HELD) and self.moves:
+                    mark = "✓" if at < self.moves else "▸" if at == self.moves else " "
+                out += [
+                    (f"  {mark} {clean(word)}", "value" if mark == "▸" else "muted") for word in move.words
+                ]
+        if self.waiting:
+            out += ["", (f"Waiting: {clean(self.waiting)}", "level-warn")]
+        if self.phase == BEFORE:
+            out += ["", f"{run_key} runs it at once, {next_key} step by step: predict first."]
+        elif self.phase == HELD:
+            out += ["", (f"{next_key} goes on.", "caption")]
+        return out
+
+    def lines(self) -> list[tuple[Row | None, str]]:
+        """The table: (row, "") or (None, a step's caption)."""
+        out: list[tuple[Row | None, str]] = []
+        many = len(self.tale.steps) > 1
+        for number, step in enumerate(self.tale.steps, 1):
+            if many:
+                out.append((None, f"{number} {step.caption}"))
+            out += [(row, "") for row in self.rows[number]]
+        return out
