@@ -165,7 +165,7 @@ class Injector:
             return
         box = self._sandbox
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "cttui.probe.injector", "--fd", str(box.fd),
+            sys.executable, "-P", "-m", "cttui.probe.injector", "--fd", str(box.fd),
             "--link-header", box.link_header.hex(), "--wire", box.wire,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=(box.fd,),
         )  # fmt: skip

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cttui.kernel import sysctl
 from cttui.kernel.links import Links, open_tun, open_wire
+from cttui.probe.headroom import HostCount
 
 OWN_V4, OWN_V6 = "192.0.2.1", "2001:db8::1"
 """Packets to these are delivered locally (RFC 5737, RFC 3849)."""
@@ -76,6 +77,8 @@ class Sandbox:
     own_v6: str = OWN_V6
     wire: str = ""
     """The sending end of the veth pair, "" for tun."""
+    host_count: HostCount | None = None
+    """For headroom.check; made before conntrack was switched on here."""
     problems: dict[str, str] = field(default_factory=dict)
     """What could not be set up (`tun`, `ipv6`, `iptables`, `ip6tables`, …) → a sentence that says why."""
 
@@ -84,11 +87,28 @@ class Sandbox:
         os.close(self.fd)
 
 
-def open_sandbox() -> Sandbox:
-    """Set up everything in the present, fresh namespace. Raises OSError if there can be no device at all."""
+@dataclass(slots=True)
+class Opening:
+    """The part of opening that takes long and needs nobody to wait: iptables at work (30–60 ms, most of it
+    the kernel switching conntrack on), and the host's count as it was before."""
+
+    host_count: HostCount
+    restores: "dict[str, subprocess.Popen[bytes] | None]"
+
+
+def begin() -> Opening:
+    """Start installing the rules. Before the heavy imports of a probe, these run beside it."""
     os.environ["PATH"] = SEARCH
     os.environ.setdefault("XTABLES_LOCKFILE", private_lock())
-    restores = {name: _start_restore(name) for name in ("iptables-restore", "ip6tables-restore")}
+    host_count = HostCount()  # before the rules load conntrack
+    return Opening(
+        host_count, {name: _start_restore(name) for name in ("iptables-restore", "ip6tables-restore")}
+    )
+
+
+def open_sandbox(opening: Opening | None = None) -> Sandbox:
+    """Set up everything in the present, fresh namespace. Raises OSError if there can be no device at all."""
+    opening = opening or begin()
     problems: dict[str, str] = {}
     for name, value in QUIET:
         try:
@@ -101,12 +121,13 @@ def open_sandbox() -> Sandbox:
     with Links() as links:
         links.up("lo")
         sandbox = _device(links, problems)
+        sandbox.host_count = opening.host_count
         for address, family in ((f"{OWN_V4}/24", socket.AF_INET), (f"{OWN_V6}/64", socket.AF_INET6)):
             if family == socket.AF_INET6 and "ipv6" in problems:
                 continue
             links.add_address(sandbox.device, address)
             links.add_default_route(sandbox.device, family, ROUTE_MTU)
-    for name, process in restores.items():
+    for name, process in opening.restores.items():
         _finish_restore(name, process, problems)
     return sandbox
 
