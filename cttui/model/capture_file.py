@@ -121,7 +121,7 @@ class CaptureFile:
         link = _strip(frame.interface.link_type, data)
         direction = link.direction
         if frame.flags & 3:
-            direction = {0b01101: "broadcast", 0b01001: "multicast"}.get(
+            direction = {0b01101: "broadcast", 0b01001: "multicast", 0b10001: "other"}.get(
                 frame.flags & 0b11111, "in" if frame.flags & 1 else "out"
             )
         return PacketRow(

@@ -80,9 +80,8 @@ def read_headers(ethertype: int, data: bytes, length: int, depth: int = 0) -> He
     if ethertype in (ETH_VLAN, ETH_QINQ) and len(data) >= 4 and depth < _MAX_DEPTH:
         inner = read_headers(_u16(data, 2), data[4:], max(length - 4, 0), depth + 1)
         return inner._replace(label=f"vlan {_u16(data, 0) & 0xFFF} {inner.label}")
-    return Headers(
-        f"ethertype {ethertype:#06x}", proto=f"{ethertype:#06x}", length=length, text=f"length {length}"
-    )
+    name = _ETHERTYPES.get(ethertype, f"ethertype {ethertype:#06x}")
+    return Headers(name, proto=name.split()[-1].lower(), length=length, text=f"length {length}")
 
 
 _ETHERTYPES = {

@@ -203,9 +203,9 @@ def pcap_expression(node: f.Node) -> str | None:
         case f.Than(key, op, limit) if key == "bytes" and limit == int(limit):
             return f"(len {op} {int(limit)})"
         case f.Known(key) if key in _PORTS:
-            return "(tcp or udp or sctp)"
+            return "(portrange 0-65535)"
         case f.Known(key) if key in ("type", "code", "icmp-id"):
-            return "(icmp or icmp6)"
+            return "((icmp and ip[6:2] & 0x1fff = 0) or icmp6)"
     return None
 
 
