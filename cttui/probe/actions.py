@@ -193,8 +193,7 @@ class Actions:
         made = 0
         removed = 0
         progress.total = limit - fill.free
-        e.watch.expect_fillers(True)
-        try:
+        async with e.watch.filling():
             for _ in range(FILL_ROUNDS):
                 count = int(sysctl.read("nf_conntrack_count"))
                 wanted = limit - fill.free - count
@@ -203,12 +202,11 @@ class Actions:
                 if wanted < 0:
                     removed += await self._empty()
                     continue
+                progress.sentence = f"filling the table until {fill.free:,} slots are left"
                 for filled in e.filler.fill(wanted, assured=fill.assured):
                     progress.done = count + filled.done
                     await asyncio.sleep(0)
                 made += filled.done
-        finally:
-            e.watch.expect_fillers(False)
         count = int(sysctl.read("nf_conntrack_count"))
         if count != limit - fill.free:
             raise FaultError(
@@ -216,7 +214,6 @@ class Actions:
                 f"The table holds {count:,} entries instead of {limit - fill.free:,}.",
                 "Something else fills or empties it; try again.",
             )
-        await e.watch.dump()
         return Result(
             filled=made,
             deleted=removed,
@@ -227,12 +224,8 @@ class Actions:
 
     async def _unfill(self, progress: Progress) -> Result:
         e = self._engine
-        e.watch.expect_fillers(True)
-        try:
+        async with e.watch.filling():
             removed = await self._empty()
-        finally:
-            e.watch.expect_fillers(False)
-        await e.watch.dump()
         e.full_table.give()
         return Result(deleted=removed, answer=f"{removed:,} fillers removed.")
 

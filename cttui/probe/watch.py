@@ -6,7 +6,9 @@ is behind (a change that sent no event).
 """
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 from cttui.flows.columns import Interned
 from cttui.flows.store import Store
@@ -40,6 +42,7 @@ class Watch:
         """Whether the store is being kept up to date."""
         self._wake = asyncio.Event()
         self._dumping = asyncio.Lock()
+        self._filling = False
         self._gap = 0
 
     # ------------------------------------------------------------ events
@@ -89,22 +92,25 @@ class Watch:
         """One whole dump in bounded slices, then reconcile. `attributes` and `family`: the kernel's part of a filter."""
         async with self._dumping:
             dump = ctnetlink.Dump(self.decoder, filter=attributes, family=family)
-            cost = 0.0
+            cost, complete = 0.0, False
             self.store.begin_dump()
-            dump.start()
             try:
-                while True:
+                dump.start()
+                while not (
+                    self._filling and self.running
+                ):  # a fill makes a dump outdated, a dump makes it slow
                     self.drain_events()
                     t = time.perf_counter()
                     batches = dump.step()
                     if batches is None:
+                        complete = not dump.interrupted
                         break
                     self.store.put_dump(batches, time.monotonic())
                     cost += time.perf_counter() - t
                     await asyncio.sleep(0)
             finally:
                 dump.close()
-            found = self.store.end_dump(time.monotonic(), complete=not dump.interrupted)
+                found = self.store.end_dump(time.monotonic(), complete=complete)
             self.dumped_at = time.monotonic()
             self.dumped.set()
             self.dump_cost_s = cost
@@ -136,7 +142,8 @@ class Watch:
         self.running = True
         while True:
             self._wake.clear()
-            await self.dump()
+            if not self._filling:
+                await self.dump()
             while self.events is not None and self.events.behind:
                 # Until its queue has run empty the kernel drops every event: a dump now would be outdated.
                 self.drain_events()
@@ -162,12 +169,21 @@ class Watch:
             self._gap = gap
             self._wake.set()
 
-    def expect_fillers(self, coming: bool) -> None:
-        """Fillers are made and removed by the hundred thousand: not worth an event each, a dump follows."""
-        if coming:
-            self.detach_events()
-        else:
+    @contextlib.asynccontextmanager
+    async def filling(self) -> AsyncIterator[None]:
+        """While fillers are made or removed: by the hundred thousand they are not worth an event each.
+
+        No events and no dumps inside; one dump at the end.
+        """
+        self._filling = True
+        self.detach_events()
+        try:
+            yield
+        finally:
             self.attach_events()
+            self._filling = False
+            self._wake.clear()
+        await self.dump()
 
     def resync(self) -> None:
         """Ask for a dump as soon as the duty allows."""
