@@ -174,6 +174,7 @@ class Actions:
                 f"Filling {limit:,} slots takes {cost / 1e6:,.0f} MB of kernel memory.",
                 "Confirm to go on, or lower nf_conntrack_max on the host first.",
             )
+        assert e.host_count is not None
         fault = headroom.check(e.host_count, limit) or e.full_table.take()
         if fault is not None:
             raise FaultError(fault.code, fault.sentence, fault.remedy)

@@ -34,7 +34,7 @@ from cttui.model.tunables import Tunable
 from cttui.probe.actions import Actions
 from cttui.probe.capture import Capture
 from cttui.probe.counters import INTERVAL_S, Counters
-from cttui.probe.headroom import FullTable, HostCount
+from cttui.probe.headroom import FullTable
 from cttui.probe.hook_watch import HookWatch
 from cttui.probe.injector import Injector
 from cttui.probe.jobs import Jobs
@@ -75,7 +75,7 @@ class Engine:
         self.traces = Traces(self.capture.lookup, self._read_rules)
         self.capture.fate = self.traces.fate
         self.filler = Filler()
-        self.host_count = HostCount()
+        self.host_count = sandbox.host_count if sandbox is not None else None
         self.full_table = FullTable()
         self.jobs = Jobs()
         self.actions = Actions(self)
@@ -112,6 +112,8 @@ class Engine:
             can += ["fire", "fill"]
             self.watch.attach_events()
             await self._try("capture", self.capture.start(self.sandbox.device), can, cannot)
+            assert self.injector is not None
+            self._spawn(self.injector.start(), "injector")
         if self.privileged:
             can += ["stages", "trace"]
             if self.sandbox is not None:

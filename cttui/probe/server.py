@@ -147,9 +147,13 @@ def main(argv: list[str]) -> int:
     try:
         box = None
         if args.sandbox:
-            from cttui.probe.sandbox import open_sandbox
+            from cttui.probe.sandbox import begin, open_sandbox
 
-            box = open_sandbox()
+            opening = begin()
+            # While iptables works: what the engine needs anyway (numpy), and what links need (pyroute2).
+            import cttui.probe.engine  # noqa: F401
+
+            box = open_sandbox(opening)
         return asyncio.run(Server(box).run())
     except FaultError as e:
         os.write(1, framing.encode(e.fault))
