@@ -1,0 +1,36 @@
+"""`cttui packets FILE`: a pcap or pcapng file as a log, one line a packet. No probe, no privilege."""
+
+import sys
+from pathlib import Path
+
+from cttui.model.capture_file import CaptureFile, CaptureFileError
+from cttui.model.messages import FaultError
+from cttui.model.packet_words import packet_line
+from cttui.model.safe import clean
+
+
+def run(file: Path, *, delta: bool) -> None:
+    """Print the log; what is wrong with the file follows on stderr.
+
+    `delta` gives each time as seconds since the packet before. Raises FaultError "no-file" or "bad-file".
+    """
+    try:
+        capture = CaptureFile(file)
+    except CaptureFileError as e:
+        raise FaultError(
+            "bad-file", f"{file}: {e}", "`cttui packets` reads pcap and pcapng: tcpdump -w FILE writes one."
+        ) from None
+    except OSError as e:
+        raise FaultError("no-file", f"{file} can't be read: {e.strerror}.") from None
+    try:
+        before: int | None = None
+        for row in capture.rows():
+            line = packet_line(row, time_format="delta" if delta else "absolute", previous_ns=before)
+            fate = f"  ({row.fate})" if row.fate else ""
+            # The words are made of packet bytes and of names that the file gives.
+            print(clean(line + fate))
+            before = row.time_ns
+    finally:
+        capture.close()
+    for note in capture.notes:
+        print(f"cttui: {clean(note)}", file=sys.stderr)
