@@ -332,6 +332,7 @@ class GroupPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     flows: int = 0
     first: int = 0
     rows: list[GroupRow] = []
+    error: str = ""
 
 
 class FlowPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cttui import __version__
+from cttui.flows.arena import keep_freed_memory
 from cttui.kernel import ctnetlink, netstat, sysctl
 from cttui.kernel.ctfill import Filler
 from cttui.kernel.kmsg import KernelLog
@@ -56,6 +57,7 @@ class Engine:
     """Everything one probe knows. Made after the client's greeting; `start` returns the Welcome."""
 
     def __init__(self, *, sandbox: Sandbox | None, hello: Hello) -> None:
+        keep_freed_memory()
         self.sandbox = sandbox
         self.read_only = hello.read_only
         self._leave_out = hello.leave_out

@@ -54,9 +54,9 @@ class Queries:
             return FlowPage(total=len(store), matched=len(found), rows=self._fresh(at, view, now))
         try:
             rows, hidden = self._select(view.filter, now, view.fillers, ended=view.refresh)
-            values = window.sort_values(store.columns, rows, view.sort, now)
+            values = window.sort_values(store.columns, rows, view.sort, now, store.interned)
         except filters.FilterError as e:
-            return FlowPage(total=len(store), error=e.message, error_column=e.column)
+            return FlowPage(total=len(store), error=f"{e.message} {e.suggestion}".strip(), error_column=e.column)
         except KeyError:
             return FlowPage(total=len(store), error=f"There is no column {view.sort!r} to sort by.")
         count = min(view.count, MOST_ROWS)
@@ -99,6 +99,11 @@ class Queries:
             rows, _ = self._select(view.filter, now, view.fillers, ended=False)
         except filters.FilterError:
             return GroupPage(by=view.by)
+        unknown = [key for key in view.by if key not in filters.GROUP_KEYS]
+        if unknown or not view.by:
+            return GroupPage(by=view.by, error=f"Flows can't be grouped by {', '.join(unknown) or 'nothing'}.")
+        if view.sort not in groups.SORTS:
+            return GroupPage(by=view.by, error=f"Groups have no {view.sort!r} to sort by.")
         return groups.group(
             store.columns,
             rows,
