@@ -93,18 +93,16 @@ class Bench:
         return out
 
 
-async def capture_200k(seconds: float = 10) -> dict[str, Any]:
+async def capture_200k(bench: Bench, seconds: float = 10) -> dict[str, Any]:
     """200,000 packets a second: ring drops 0, log count = sent, at most 10 % of a core."""
-    bench = Bench()
     drop_all()
     out = await bench.run(200_000, int(200_000 * seconds))
     await bench.injector.close()
     return {"bench": "capture_200k", "seconds": seconds, **out}
 
 
-async def capture_flood() -> dict[str, Any]:
+async def capture_flood(bench: Bench) -> dict[str, Any]:
     """As fast as the injector can, five times: log count + drops = sent."""
-    bench = Bench()
     drop_all()
     runs = [await bench.run(0, 2_000_000) for _ in range(5)]
     await bench.injector.close()
@@ -116,9 +114,8 @@ async def capture_flood() -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def capture_overrun() -> dict[str, Any]:
+async def capture_overrun(bench: Bench) -> dict[str, Any]:
     """A loop that stands still for a second: what the ring lost is shown, and log count + drops = sent."""
-    bench = Bench()
     drop_all()
 
     def stall() -> None:
@@ -132,9 +129,8 @@ async def capture_overrun() -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def beside_tcpdump(rate_pps: int = 200_000, count: int = 1_000_000) -> dict[str, Any]:
+async def beside_tcpdump(bench: Bench, rate_pps: int = 200_000, count: int = 1_000_000) -> dict[str, Any]:
     """The same packets at the same time for us and for `tcpdump -w`: packets each of them lost."""
-    bench = Bench()
     drop_all()
     with tempfile.NamedTemporaryFile(suffix=".pcap") as file:
         tcpdump = await asyncio.create_subprocess_exec(
@@ -173,9 +169,8 @@ print(n[0], flush=True)
 """
 
 
-async def beside_scapy() -> dict[str, Any]:
+async def beside_scapy(bench: Bench) -> dict[str, Any]:
     """The highest rate that scapy's sniffer takes without loss for two seconds, and ours at 40 times that."""
-    bench = Bench()
     drop_all()
     lossless, steps = 0, []
     for rate in (1000, 2000, 3000, 4000, 5000, 6000, 8000, 10_000):
@@ -196,12 +191,11 @@ async def beside_scapy() -> dict[str, Any]:
     return {"bench": "beside_scapy", "scapy_lossless_pps": lossless, "scapy_lost": steps, "at_40_times": ours}
 
 
-async def journeys(rate_pps: int = 5000, count: int = 10_000) -> dict[str, Any]:
+async def journeys(bench: Bench, rate_pps: int = 5000, count: int = 10_000) -> dict[str, Any]:
     """Traced packets at 5,000 a second through the sandbox's rules: every message read, every packet ended."""
     from cttui.kernel.rules import Reader
     from cttui.probe.traces import Traces
 
-    bench = Bench()
     await bench.injector.start()
     traces = Traces(bench.capture.lookup, Reader().read)
     await traces.arm(count)
@@ -220,9 +214,8 @@ async def journeys(rate_pps: int = 5000, count: int = 10_000) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def pages() -> dict[str, Any]:
+async def pages(bench: Bench) -> dict[str, Any]:
     """Pages of a full log, milliseconds, medians of 5: followed, filtered, of one flow, with the aggregate."""
-    bench = Bench()
     drop_all()
     await bench.injector.start()
     await bench.capture.start(bench.sandbox.device)
@@ -338,7 +331,8 @@ def run(name: str) -> dict[str, Any]:
 def main(argv: list[str]) -> int:
     """`bench_packets.py [NAME …]`: the named benchmarks, or all of them."""
     if argv[:1] == ["--inside"]:
-        print(json.dumps(asyncio.run(IN_SANDBOX[argv[1]]())))
+        bench = Bench()  # outside the loop: the library that sets up links wants to run its own
+        print(json.dumps(asyncio.run(IN_SANDBOX[argv[1]](bench))))
         return 0
     for name in argv or [*IN_SANDBOX, *OUTSIDE]:
         print(json.dumps(run(name)), flush=True)

@@ -1,0 +1,259 @@
+"""Trace messages made up, put together to journeys: ids that come again, batches that cut, every kind of end."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from packet_samples import tcp
+
+from cttui.kernel import trace as t
+from cttui.kernel.trace_table import BaseChain
+from cttui.model.messages import JourneyView
+from cttui.model.packet import JourneysReading
+from cttui.probe.journey_words import Evidence, RuleBook, state_words, verdict_words
+from cttui.probe.journeys import Journeys
+from cttui.probe.packet_log import PacketTuple
+
+TABLE = "cttui_trace_1"
+RAW, MANGLE, INPUT, X = (
+    ("ip", "raw", "PREROUTING"), ("ip", "mangle", "PREROUTING"), ("ip", "filter", "INPUT"), ("ip", "filter", "X"),
+)  # fmt: skip
+MARK, BEFORE, AFTER, END, SENT = (
+    ("inet", TABLE, name)
+    for name in (
+        "mark",
+        "prerouting_before_conntrack",
+        "prerouting_after_conntrack",
+        "input_end",
+        "postrouting_end",
+    )
+)
+BASE = {
+    RAW: BaseChain("prerouting", -300), MANGLE: BaseChain("prerouting", -150), INPUT: BaseChain("input", 0),
+    ("ip6", "filter", "INPUT"): BaseChain("input", 0), ("inet", TABLE, "input_end"): BaseChain("input", 2**31 - 2),
+}  # fmt: skip
+NUMBERS = {(*INPUT, 4): 1, (*INPUT, 5): 2, (*X, 9): 1}
+
+
+class NoFlows:
+    def of_packets(self, tuples: list[PacketTuple]) -> list[tuple[int, str]]:
+        return [(tuple_[4], "") for tuple_ in tuples]
+
+    def tuples_of(self, key: int) -> list[PacketTuple]:
+        return []
+
+
+@dataclass
+class Feed:
+    """A listener's names and messages."""
+
+    journeys: Journeys
+    places: list[Any] = field(default_factory=list)
+    jumps: list[str] = field(default_factory=lambda: [""])
+
+    def send(self, *messages: dict[str, Any]) -> None:
+        steps, heads = np.zeros(len(messages), t.STEP), np.zeros((len(messages), 60), np.uint8)
+        for i, message in enumerate(messages):
+            data = message.pop("data", b"")
+            for name, value in message.items():
+                steps[i][name] = value
+            heads[i, : len(data[:20])] = np.frombuffer(data[:20], np.uint8)
+            heads[i, 40 : 40 + len(data[20:40])] = np.frombuffer(data[20:40], np.uint8)
+            steps[i]["network"], steps[i]["transport"] = len(data[:20]), len(data[20:40])
+        self.journeys.append(t.TraceBatch(steps, heads), self.places, self.jumps)
+
+    def message(
+        self, trace_id: int, place: Any, kind: int = t.POLICY, verdict: int = t.ACCEPT, **more: Any
+    ) -> dict[str, Any]:
+        if place not in self.places:
+            self.places.append(place)
+        jump = more.pop("jump", "")
+        if jump not in self.jumps:
+            self.jumps.append(jump)
+        return {
+            "trace_id": trace_id, "place": self.places.index(place), "kind": kind, "verdict": verdict, "nfproto": 2,
+            "iif": 2, "jump": self.jumps.index(jump), "time_ns": 1000, "handle": 1 if kind == t.RULE else 0, **more,
+        }  # fmt: skip
+
+    def start(self, trace_id: int, sport: int = 1000, **more: Any) -> dict[str, Any]:
+        return self.message(trace_id, MARK, t.RULE, t.ACCEPT, handle=3, data=tcp(sport), **more)
+
+    def passed(self, trace_id: int, *places: Any) -> list[dict[str, Any]]:
+        return [self.message(trace_id, place) for place in places]
+
+    def read(self, now_ns: int = 10**12) -> JourneysReading:
+        return self.journeys.reading(JourneyView(count=50), NoFlows(), now_ns, armed=True, lost=0, capped=0)
+
+
+@pytest.fixture
+def feed() -> Feed:
+    return Feed(Journeys(TABLE, 100, RuleBook(BASE, NUMBERS)))
+
+
+ALL = (RAW, BEFORE, AFTER, MANGLE, INPUT, END)
+
+
+def test_an_id_that_comes_again_is_another_packet(feed: Feed) -> None:
+    for sport in (1000, 1000, 1001):
+        feed.send(feed.start(7, sport), *feed.passed(7, *ALL))
+    got = feed.read()
+    assert got.total == 3 and got.ends == [("delivered", 3)]
+    assert [j.flow_key for j in got.journeys] == [1000, 1000, 1001]
+    assert got.stages == ["raw PREROUTING", "conntrack", "mangle PREROUTING", "filter INPUT", "delivered"]
+    assert all(j.cells == ["passed"] * 5 and j.ended_ok for j in got.journeys)
+    assert got.journeys[0].line == "IP 198.51.100.2.1000 > 192.0.2.1.80: Flags [S], seq 0, win 8192, length 0"
+
+
+def test_batches_may_cut_anywhere_and_cpus_interleave(feed: Feed) -> None:
+    a = [feed.start(1, 1), *feed.passed(1, *ALL)]
+    b = [feed.start(2, 2), *feed.passed(2, *ALL)]
+    mixed = [message for pair in zip(a, b, strict=True) for message in pair]
+    for message in mixed:
+        feed.send(dict(message))
+    got = feed.read()
+    assert [(len(j.steps), j.end) for j in got.journeys] == [(5, "delivered")] * 2  # END and AFTER are stages
+
+
+def test_traces_of_others_and_dummy_messages_are_left_out(feed: Feed) -> None:
+    feed.send(
+        *feed.passed(5, RAW, INPUT),
+        feed.start(1),
+        feed.message(1, RAW, t.RULE, t.CONTINUE, handle=0),
+        *feed.passed(1, *ALL),
+    )
+    got = feed.read()
+    assert (
+        got.total == 1
+        and sum(step.chain == "PREROUTING" and step.table == "raw" for step in got.journeys[0].steps) == 1
+    )
+
+
+def test_beyond_the_cap_packets_are_counted_only(feed: Feed) -> None:
+    feed.journeys.most = 2
+    for trace_id in range(5):
+        feed.send(feed.start(trace_id), *feed.passed(trace_id, *ALL))
+    got = feed.read()
+    assert (got.total, got.capped, got.ends) == (2, 3, [("delivered", 2)])
+
+
+def test_a_rule_that_drops_is_named(feed: Feed) -> None:
+    feed.send(feed.start(1), *feed.passed(1, *ALL[:4]), feed.message(1, INPUT, t.RULE, t.DROP, handle=5))
+    (journey,) = feed.read().journeys
+    assert journey.end == "dropped by filter INPUT rule 2" and not journey.ended_ok
+    assert journey.cells == ["passed", "passed", "passed", "dropped", "not reached"]
+
+
+def test_a_drop_in_a_chain_jumped_to_counts_where_it_came_from(feed: Feed) -> None:
+    feed.send(
+        feed.start(1), *feed.passed(1, *ALL[:4]), feed.message(1, INPUT, t.RULE, t.JUMP, handle=4, jump="X"),
+        feed.message(1, X, t.RULE, t.DROP, handle=9),
+    )  # fmt: skip
+    (journey,) = feed.read().journeys
+    assert journey.end == "dropped by filter X rule 1" and journey.cells[3] == "dropped"
+    assert [step.verdict for step in journey.steps[-2:]] == ["jump X", "drop"]
+
+
+def test_a_policy_that_drops(feed: Feed) -> None:
+    feed.send(feed.start(1), *feed.passed(1, *ALL[:4]), feed.message(1, INPUT, t.POLICY, t.DROP))
+    assert feed.read().ends == [("dropped by the policy of filter INPUT", 1)]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "end"),
+    [
+        (Evidence(stats={"drop": 3}, full=True), "in conntrack: table full"),
+        (Evidence(stats={"drop": 3}), "in conntrack: drop +3"),
+        (Evidence(stats={"chaintoolong": 2, "drop": 2}), "in conntrack: drop +2, chaintoolong +2"),
+        (Evidence(full=True), "in conntrack: no statistic says why"),
+    ],
+)
+def test_vanished_in_conntrack(feed: Feed, evidence: Evidence, end: str) -> None:
+    feed.journeys.evidence = evidence
+    feed.send(feed.start(1), *feed.passed(1, RAW, BEFORE), feed.start(2), *feed.passed(2, *ALL))
+    got = feed.read()
+    assert got.journeys[0].end == end and got.journeys[0].steps[-1].kind == "vanished"
+    assert got.journeys[0].cells == ["passed", "vanished", "not reached", "not reached", "not reached"]
+    assert sorted(got.ends) == [("delivered", 1), (end, 1)] or got.ends[0][1] == 1
+
+
+def test_vanished_elsewhere(feed: Feed) -> None:
+    feed.journeys.evidence = Evidence(network={"TcpExtIPReversePathFilter": 1})
+    feed.send(feed.start(1), feed.start(2), *feed.passed(2, RAW), feed.start(3), *feed.passed(3, RAW, BEFORE, AFTER),
+              feed.start(4), *feed.passed(4, RAW, BEFORE, AFTER, MANGLE), feed.start(5), *feed.passed(5, *ALL[:5]))  # fmt: skip
+    assert [j.end for j in feed.read().journeys] == [
+        "lost between the beginning of prerouting and raw PREROUTING",
+        "lost between raw PREROUTING and conntrack",
+        "lost between conntrack and mangle PREROUTING",
+        "in routing: reverse path filter: the answer would leave another way (TcpExtIPReversePathFilter +1)",
+        "lost after filter INPUT",
+    ]
+
+
+def test_a_packet_may_still_be_under_way(feed: Feed) -> None:
+    feed.send(feed.start(1), *feed.passed(1, RAW, BEFORE))
+    assert feed.read(now_ns=2000).ends == [("under way", 1)]
+    assert feed.read(now_ns=2000).journeys[0].end == "under way"
+    assert feed.read(now_ns=10**12).ends[0][0].startswith("in conntrack")
+    feed.journeys.settle()
+    assert feed.read(now_ns=2000).ends[0][0].startswith("in conntrack")
+
+
+def test_the_template_of_ct_rules_is_no_flow(feed: Feed) -> None:
+    template = {"has_ct": 1, "ct_id": 5, "ct_status": 0x808, "ct_state": 8}
+    flow = {"has_ct": 1, "ct_id": 77, "ct_status": 0, "ct_state": 8}
+    feed.send(feed.start(1), feed.message(1, RAW, **template), feed.message(1, BEFORE, **template),
+              feed.message(1, AFTER, **flow), *feed.passed(1, MANGLE, INPUT, END))  # fmt: skip
+    (journey,) = feed.read().journeys
+    assert journey.flow_id == 77
+    assert [step.ct_state for step in journey.steps] == ["", "new", "new", "new", "new"]
+
+
+def test_a_packet_of_the_log_finds_its_fate(feed: Feed) -> None:
+    feed.send(feed.start(1, 1000, time_ns=1000), *feed.passed(1, *ALL))
+    feed.send(feed.start(2, 1000, time_ns=9000), feed.message(2, INPUT, t.RULE, t.DROP, handle=4))
+    assert feed.journeys.fate(1100, tcp(1000)) == "delivered"
+    assert feed.journeys.fate(8000, tcp(1000) + b"payload") == "dropped by filter INPUT rule 1"
+    assert feed.journeys.fate(8000, tcp(1001)) == "" == feed.journeys.fate(1, b"")
+    found = feed.journeys.of_packet(8000, tcp(1000), NoFlows(), 10**12)
+    assert found is not None and found.trace_id == 2
+
+
+def test_a_queue_is_no_end(feed: Feed) -> None:
+    feed.send(
+        feed.start(1), *feed.passed(1, *ALL[:4]), feed.message(1, INPUT, t.RULE, 3 << 16 | t.QUEUE, handle=4)
+    )
+    assert feed.read().ends == [("waiting in NFQUEUE 3", 1)]
+    feed.send(*feed.passed(1, END))
+    assert feed.read().ends == [("delivered", 1)]
+
+
+def test_forwarded_packets_have_other_stages(feed: Feed) -> None:
+    forward = ("inet", TABLE, "forward_end")
+    feed.send(feed.start(1), *feed.passed(1, RAW, BEFORE, AFTER, MANGLE, forward, SENT))
+    got = feed.read()
+    assert got.ends == [("sent", 1)] and got.stages == [
+        "raw PREROUTING",
+        "conntrack",
+        "mangle PREROUTING",
+        "sent",
+    ]
+
+
+def test_windows(feed: Feed) -> None:
+    for trace_id in range(30):
+        feed.send(feed.start(trace_id, 1000 + trace_id), *feed.passed(trace_id, *ALL))
+    newest = feed.journeys.reading(JourneyView(first=-1, count=5), NoFlows(), 0, armed=True, lost=2, capped=1)
+    assert [j.trace_id for j in newest.journeys] == [25, 26, 27, 28, 29] and newest.first == 25
+    assert (newest.lost, newest.capped) == (2, 1)
+    middle = feed.journeys.reading(JourneyView(first=10, count=2), NoFlows(), 0, armed=True, lost=0, capped=0)
+    assert [j.trace_id for j in middle.journeys] == [10, 11]
+
+
+def test_words() -> None:
+    assert (
+        state_words(2, 1) == "established (reply)"
+        and state_words(64, 0) == "untracked"
+        and state_words(0, 1) == ""
+    )
+    assert verdict_words(t.GOTO, "a\x1b") == "goto a\\x1b" and verdict_words(0x12345, "") == "verdict 0x12345"
