@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
+from rich.console import RenderableType
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
@@ -248,6 +249,12 @@ class Program(App[None]):
             memories.save(self.memory, memories.usual_path())
 
     # ------------------------------------------------------------ terminal
+
+    def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
+        """Leave. What the session says from now on is for nobody: the widgets are being taken down."""
+        self.session.heard = lambda answer: None
+        self.session.changed = lambda state: None
+        super().exit(result, return_code, message)
 
     def on_app_focus(self, _event: events.AppFocus) -> None:
         self.session.focus(True)
