@@ -43,7 +43,7 @@ def report(**what):
 """
 
 
-def _python_for_nobody() -> list[str]:
+def python_for_nobody() -> list[str]:
     """A Python that an ordinary user can start, with what we have installed."""
     path = os.pathsep.join(p for p in (str(REPOSITORY), *sys.path) if p)
     for candidate in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}", "/usr/bin/python3"):
@@ -64,7 +64,7 @@ def run(code: str, *, user: bool = False, timeout: float = 60, **args: object) -
     if os.geteuid() != 0:
         pytest.skip("needs root")
     if user:
-        argv = [*_python_for_nobody()]
+        argv = [*python_for_nobody()]
         argv = [*argv[:-1], "unshare", "--user", "--map-root-user", *NAMESPACES, argv[-1]]
     else:
         argv = ["env", f"PYTHONPATH={REPOSITORY}", "unshare", *NAMESPACES, sys.executable]

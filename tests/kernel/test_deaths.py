@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from sandboxed import _python_for_nobody as python_for_nobody
+from sandboxed import python_for_nobody
 
 pytestmark = pytest.mark.kernel
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandboxed import REPOSITORY
-from sandboxed import _python_for_nobody as python_for_nobody
+from sandboxed import REPOSITORY, python_for_nobody
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, also to become an ordinary user")
 
