@@ -318,6 +318,13 @@ async def test_a_disturbed_step_is_repeated_from_other_ports_and_says_so() -> No
     assert not first & second
 
 
+async def test_a_fill_that_the_collector_outran_is_repeated_too() -> None:
+    clean = Result(count_after=998, new=10, stats={"early_drop": 12}, counters=counted(10, 10))
+    outran = Fault("fill", "The table holds 900 entries instead of 1,000.")
+    got = await outcome(FULL_OF_EVICTABLE, ListedLink(outran, Result(), Result(filled=1000), clean))
+    assert got.ok is True and "while it was filled" in got.notes[0]
+
+
 async def test_a_step_disturbed_again_and_again_fails_truthfully() -> None:
     disturbed = Result(count_after=700, new=10, counters=counted(10, 10))
     once = [Result(filled=1000), disturbed, Result()]

@@ -23,7 +23,7 @@ class Expectation:
 class Step:
     """Moves and what is expected after the last of them.
 
-    `forgets`: entries are meant to end meanwhile (by a RST); otherwise ended ones are the garbage
+    `forgets`: entries are meant to end meanwhile (by a RST, by early_drop); otherwise ended ones are the garbage
     collector's, which the result says. `undisturbed`: the table must be full of evictable entries, which the
     collector takes as well; where it did, nothing was measured and the step is repeated with other ports.
     """

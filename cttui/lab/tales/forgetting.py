@@ -40,6 +40,7 @@ EARLY_DROP = Tale(
                 Expectation("entries evicted (early_drop)", AtLeast(10), Stat("early_drop")),
                 Expectation("entries afterwards", LimitAnd(10), Entries()),
             ),
+            forgets=True,
             undisturbed=True,
         ),
         Step(
@@ -51,6 +52,8 @@ EARLY_DROP = Tale(
                 Burst(sports=(20000, 20999), count=1000, rate_pps=0.0),
             ),
             (Expectation("packets after conntrack (mangle PREROUTING)", Passing(1000, 8), MANGLE),),
+            forgets=True,
+            undisturbed=True,
         ),
     ),
     explanation="early_drop takes the entries of the first bucket, out of eight, that holds one which is not ASSURED. The chance to "
