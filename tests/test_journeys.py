@@ -219,6 +219,14 @@ def test_a_packet_of_the_log_finds_its_fate(feed: Feed) -> None:
     assert found is not None and found.trace_id == 2
 
 
+def test_after_a_loss_nothing_is_claimed(feed: Feed) -> None:
+    feed.journeys.evidence = Evidence(stats={"drop": 3}, full=True, lost=1)
+    feed.send(feed.start(1), *feed.passed(1, RAW, BEFORE), feed.start(2), *feed.passed(2, *ALL))
+    got = feed.read()
+    assert dict(got.ends) == {"delivered": 1, "not known: trace messages were lost": 1}
+    assert got.journeys[0].cells == ["passed", *["unknown"] * 4]
+
+
 def test_a_queue_is_no_end(feed: Feed) -> None:
     feed.send(
         feed.start(1), *feed.passed(1, *ALL[:4]), feed.message(1, INPUT, t.RULE, 3 << 16 | t.QUEUE, handle=4)

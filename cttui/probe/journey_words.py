@@ -12,6 +12,7 @@ from cttui.model.hooks import HOOKS
 from cttui.model.safe import clean
 
 DELIVERED = "delivered"
+UNKNOWN = "not known: trace messages were lost"
 CONNTRACK_PRIORITY = -200
 _BEFORE_CONNTRACK = -201
 _END_POINTS = {"input_end": DELIVERED, "postrouting_end": "sent"}
@@ -36,10 +37,12 @@ class Evidence:
     """The table is or was at its limit."""
     network: Mapping[str, int] = field(default_factory=dict)
     """IP counters (kernel.netstat), differences."""
+    lost: int = 0
+    """Times the listener's buffer overflowed: what a packet met last is then not known."""
 
 
 class End(NamedTuple):
-    """Where a packet ended. `mark` is the cell of its last stage: passed, dropped or vanished."""
+    """Where a packet ended. `mark` is the cell of its last stage: passed, dropped, vanished or unknown."""
 
     sentence: str
     ok: bool
@@ -164,6 +167,8 @@ def end_of(last: LastStep, book: RuleBook, evidence: Evidence) -> End:
         return End(f"waiting in NFQUEUE {last.verdict >> 16}", False, "vanished")
     if is_ours(last.place) and last.place[2] in _END_POINTS:
         return End(_END_POINTS[last.place[2]], True, "passed")
+    if evidence.lost:
+        return End(UNKNOWN, False, "unknown")
     return End(_vanished(last.base, book, evidence), False, "vanished")
 
 

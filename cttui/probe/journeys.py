@@ -69,6 +69,8 @@ class _Packet:
     time_ns: int
     family: int
     head: bytes
+    start: Place
+    """The chain that marked it."""
     runs: list[tuple[int, int, int]] = field(default_factory=list)
     """(batch, first, one past the last)."""
     last: LastStep | None = None
@@ -119,26 +121,31 @@ class Journeys:
         self._batches.append(steps)
         self._seen_places.update(np.unique(place).tolist())
         self._recent.clear()
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            at = self._begin(steps[start], heads[start]) if begins[start] else self._open.get(int(ids[start]))
+        rows = zip(
+            starts.tolist(), stops.tolist(), begins[starts].tolist(), steps[starts].tolist(),
+            steps[stops - 1].tolist(), base_at[stops - 1].tolist(), strict=True,
+        )  # fmt: skip
+        for start, stop, begin, first, last, base in rows:
+            step = _Step._make(first)
+            at = self._begin(step, heads[start].tobytes()) if begin else self._open.get(step.trace_id)
             if at is None:
                 continue
             packet = self._packets[at]
             packet.runs.append((number, start, stop))
-            last, base = steps[stop - 1], int(base_at[stop - 1])
-            if packet.last is not None:
-                self._last[packet.last] -= 1
-            before = (
-                packet.last.base if packet.last is not None else (("inet", self.table, self._start_of(at)))
-            )
-            packet.last = LastStep(
-                self._places[int(place[base])] if base >= start else before,
-                self._places[int(last["place"])], int(last["kind"]), int(last["verdict"]), int(last["handle"]),
-            )  # fmt: skip
-            packet.seen_ns = int(last["time_ns"])
-            self._last[packet.last] += 1
-            if not is_final(packet.last):
+            self._end(packet, _Step._make(last), self._places[place[base]] if base >= start else None)
+            if packet.last is not None and not is_final(packet.last):
                 self._recent.add(at)
+
+    def _end(self, packet: _Packet, step: _Step, base: Place | None) -> None:
+        """Take note of the last message so far; `base` is the base chain it belongs to where that is new."""
+        if packet.last is not None:
+            self._last[packet.last] -= 1
+            base = base or packet.last.base
+        packet.last = LastStep(
+            base or packet.start, self._places[step.place], step.kind, step.verdict, step.handle
+        )
+        packet.seen_ns = step.time_ns
+        self._last[packet.last] += 1
 
     def _learn(self, places: list[Place], jumps: list[str]) -> None:
         """Take over new names, and which of them are base chains."""
@@ -150,29 +157,20 @@ class Journeys:
         mark = ("inet", self.table, MARKER)
         self._marker = places.index(mark) if mark in places else -1
 
-    def _begin(self, step: np.void, head: NDArray[np.uint8]) -> int | None:
+    def _begin(self, step: _Step, head: bytes) -> int | None:
         """A new packet; None where the cap is reached."""
-        trace_id = int(step["trace_id"])
         if len(self._packets) >= self.most:
             self.refused += 1
-            self._open.pop(trace_id, None)
+            self._open.pop(step.trace_id, None)
             return None
-        raw = head.tobytes()
-        network, transport = int(step["network"]), int(step["transport"])
-        data = raw[:network] + raw[t.HEAD_NETWORK : t.HEAD_NETWORK + transport]
+        data = head[: step.network] + head[t.HEAD_NETWORK : t.HEAD_NETWORK + step.transport]
+        # What came in has a device it came in by; the rest is ours.
+        start = ("inet", self.table, "start_prerouting" if step.iif else "start_output")
         at = len(self._packets)
-        self._packets.append(_Packet(trace_id, int(step["time_ns"]), int(step["nfproto"]), data))
-        self._open[trace_id] = at
+        self._packets.append(_Packet(step.trace_id, step.time_ns, step.nfproto, data, start))
+        self._open[step.trace_id] = at
         self._by_head.setdefault(data, []).append(at)
         return at
-
-    def _start_of(self, at: int) -> str:
-        """Name of the chain that marked a packet: its first message has an incoming device, or it is ours."""
-        return "start_prerouting" if self._iif(at) else "start_output"
-
-    def _iif(self, at: int) -> int:
-        batch, first, _ = self._packets[at].runs[0]
-        return int(self._batches[batch]["iif"][first])
 
     def settle(self) -> None:
         """No message is missing any more: no packet is under way."""
@@ -316,7 +314,7 @@ class Journeys:
             data=packet.head,
         )
 
-    def _step(self, step: "_Step", place: Place, hook: str, state: str) -> JourneyStep | None:
+    def _step(self, step: _Step, place: Place, hook: str, state: str) -> JourneyStep | None:
         """One message in words; of our own points only those that say something are shown."""
         time_ns = step.time_ns
         if is_ours(place):
@@ -350,13 +348,14 @@ class Journeys:
         lost_in_conntrack = end.mark == "vanished" and in_conntrack(last.base, self.book)
         hook = self.book.position(last.base)
         cells = []
+        beyond = "unknown" if end.mark == "unknown" else "not reached"
         for label, place in stages:
             if place in visited:
                 cells.append("dropped" if end.mark == "dropped" and place == last.base else "passed")
                 continue
             position = self.book.position(place)
             here = position is not None and hook is not None and position.hook == hook.hook
-            cells.append("vanished" if lost_in_conntrack and label == CONNTRACK and here else "not reached")
+            cells.append("vanished" if lost_in_conntrack and label == CONNTRACK and here else beyond)
         return cells
 
 
