@@ -10,15 +10,16 @@ from cttui.client.targets import Target
 from cttui.model import filters, words
 from cttui.model.flow import Flow, state_name
 from cttui.model.messages import Ask, FaultError, FlowView
+from cttui.model.safe import clean
 
 PAGE = 5000
 
 
 async def pages(link: Link, view: FlowView, limit: int | None) -> AsyncIterator[list[Flow]]:
-    """Pages of flows, the first after a fresh dump, up to `limit` flows."""
-    first, fresh = 0, True
-    while limit is None or first < limit:
-        count = PAGE if limit is None else min(PAGE, limit - first)
+    """Pages of flows, the first after a fresh dump, up to `limit` flows. Raises FaultError "filter"."""
+    first, fresh, last = 0, True, PAGE if limit is None else limit
+    while first < last or fresh:
+        count = min(PAGE, last - first)
         ask = FlowView(
             filter=view.filter,
             sort=view.sort,
@@ -36,7 +37,9 @@ async def pages(link: Link, view: FlowView, limit: int | None) -> AsyncIterator[
         yield page.rows
         first += len(page.rows)
         fresh = False
-        if len(page.rows) < count:
+        # A page past the end would begin with the last flow again.
+        last = page.matched if limit is None else min(limit, page.matched)
+        if not page.rows:
             return
 
 
@@ -54,6 +57,15 @@ FORMATS: dict[str, Callable[[Flow], str]] = {
     "json": lambda f: json.dumps(words.flow_dict(f)),
 }
 
+_HEADING = f"{'PROTO':<8} {'STATE':<13} {'SOURCE':<28} {'DESTINATION':<28} {'TIMEOUT':>8} FLAGS\n"
+FRAMES: dict[str, tuple[str, str, str]] = {
+    "table": (_HEADING, "\n", "\n"),
+    "conntrack": ("", "\n", "\n"),
+    "json": ("[\n ", ",\n ", "\n]\n"),
+}
+"""What stands before, between and after the flows."""
+EMPTY: dict[str, str] = {"table": _HEADING, "conntrack": "", "json": "[]\n"}
+
 
 def run(
     target: Target,
@@ -65,6 +77,14 @@ def run(
     fillers: bool,
 ) -> None:
     """Print the flows. Raises FaultError "filter" with the column of a mistake, and what links raise."""
+    if limit is not None and limit < 0:
+        raise FaultError("usage", f"--limit {limit} is below 0.")
+    if sort not in filters.SORT_KEYS:
+        raise FaultError(
+            "usage",
+            f"There is no column {clean(sort)} to sort by.",
+            f"Columns: {', '.join(filters.SORT_KEYS)}.",
+        )
     try:
         filters.parse(filter_text)
     except filters.FilterError as e:
@@ -74,17 +94,14 @@ def run(
 
     async def work(link: Link) -> None:
         need(link, "ctnetlink")
-        line = FORMATS[output]
-        out = sys.stdout
-        if output == "table":
-            out.write(f"{'PROTO':<8} {'STATE':<13} {'SOURCE':<28} {'DESTINATION':<28} {'TIMEOUT':>8} FLAGS\n")
-        before = "[\n " if output == "json" else ""
+        line, out = FORMATS[output], sys.stdout
+        opening, between, closing = FRAMES[output]
+        written = 0
         async for flows in pages(link, view, limit):
+            # Nothing is written before the first page: a filter that the probe refuses leaves stdout empty.
             for flow in flows:
-                out.write(before + line(flow) + ("" if output == "json" else "\n"))
-                if output == "json":
-                    before = ",\n "
-        if output == "json":
-            out.write("\n]\n" if before.startswith(",") else "[]\n")
+                out.write((between if written else opening) + line(flow))
+                written += 1
+        out.write(closing if written else EMPTY[output])
 
     with_link(target, work)

@@ -27,7 +27,10 @@ exit codes: 0 done, 1 it can't be done here, 2 wrong usage, 3 a prediction faile
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise FaultError("usage", f"{message}.", f"`{self.prog} --help` shows what it takes.")
+        remedy = f"`{self.prog} --help` shows what it takes."
+        if message.startswith("unrecognized arguments: -"):
+            remedy = f"{remedy} A filter that begins with - stands after --: cttui flows -- -p tcp"
+        raise FaultError("usage", f"{message}.", remedy)
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """`cttui snapshot`: one reading of a target, for scripts and tests."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -10,13 +11,15 @@ from cttui.cli.reading import with_link
 from cttui.client.link import Link
 from cttui.client.targets import Target
 from cttui.model.messages import Answer, Ask, HookView, Welcome
+from cttui.model.safe import clean
 
 _ALL_RULES = 1_000_000
 
 
 def snapshot(welcome: Welcome, answer: Answer) -> dict[str, Any]:
-    """The reading as a JSON object; keys as documented in docs/snapshot.md."""
+    """The reading as a JSON object; keys as documented in docs/snapshot.md. None: it could not be read."""
     table, hooks = answer.table, answer.hooks
+    flows = "ctnetlink" in welcome.can
     rows: list[dict[str, Any]] = []
     for chain in (c for c in hooks.chains if not c.ours) if hooks else ():
         base = {
@@ -44,14 +47,14 @@ def snapshot(welcome: Welcome, answer: Answer) -> dict[str, Any]:
         "max": table.maximum,
         "buckets": table.buckets,
         "stats": table.stats,
-        "by_protocol": table.by_protocol,
-        "by_state": table.by_state,
-        "assured": table.assured,
-        "evictable": table.evictable,
-        "hooks": rows,
-        "stages": [msgspec.structs.asdict(s) for s in hooks.stages] if hooks else [],
+        "by_protocol": table.by_protocol if flows else None,
+        "by_state": table.by_state if flows else None,
+        "assured": table.assured if flows else None,
+        "evictable": table.evictable if flows else None,
+        "hooks": rows if hooks else None,
+        "stages": [msgspec.structs.asdict(s) for s in hooks.stages] if hooks else None,
         "tunables": {t.name: t.value for t in answer.tunables or []},
-        "missing": (hooks.missing if hooks else []) + list(welcome.cannot.values()),
+        "missing": list(dict.fromkeys([*(hooks.missing if hooks else []), *welcome.cannot.values()])),
         "health": msgspec.structs.asdict(answer.health),
     }
 
@@ -68,16 +71,21 @@ def run(target: Target, as_json: bool) -> None:
     if as_json:
         print(json.dumps(reading, indent=1))
         return
+    for line in lines(reading):
+        print(clean(line))  # rules and sentences quote what others have written
+
+
+def lines(reading: dict[str, Any]) -> Iterator[str]:
+    """The reading for a person."""
     for name, value in reading.items():
-        if name == "hooks":
+        if name == "hooks" and value is not None:
             for h in value:
                 what = h.get("rule") if "rule" in h else f"policy {h['policy']}"
-                packets = "" if h["packets"] is None else h["packets"]
-                print(f"{h['family']} {h['table']} {h['chain']:<16} {packets:>10}  {what}")
+                packets = "–" if h["packets"] is None else h["packets"]
+                yield f"hook: {h['family']} {h['table']} {h['chain']:<16} {packets:>10}  {what}"
         elif isinstance(value, dict):
-            print(f"{name}: " + " ".join(f"{k}={v}" for k, v in value.items()))
+            yield f"{name}: " + " ".join(f"{k}={v}" for k, v in value.items())
         elif isinstance(value, list):
-            for line in value:
-                print(f"{name}: {line}")
+            yield from (f"{name}: {line}" for line in value)
         else:
-            print(f"{name}: {value}")
+            yield f"{name}: {'unknown' if value is None else value}"

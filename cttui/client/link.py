@@ -51,6 +51,12 @@ def _explain_death(target: Target, code: int | None, words: list[str]) -> Fault:
             "Run as root, or allow user namespaces: sysctl user.max_user_namespaces must not be 0, Debian's "
             "kernel.unprivileged_userns_clone must be 1, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns 0.",
         )
+    if "nsenter" in text and "Invalid argument" in text:
+        return Fault(
+            "no-netns",
+            f"{target.label} is no network namespace ({last}).",
+            "`ip netns list` lists the named ones; a path may be /proc/PID/ns/net.",
+        )
     if "nsenter" in text and "not permitted" in text:
         return Fault(
             "no-privilege",
