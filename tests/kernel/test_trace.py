@@ -71,7 +71,7 @@ def trace(
     user: bool = False,
 ):  # type: ignore[no-untyped-def]
     return sandboxed.run(
-        WORKER, user=user, rules=list(rules), count=count, packets=packets, text=text, free=free
+        WORKER, timeout=160, user=user, rules=list(rules), count=count, packets=packets, text=text, free=free
     )
 
 
@@ -138,20 +138,19 @@ def test_only_what_matches_is_traced_and_no_more_than_asked() -> None:
 
 def test_the_table_dies_with_its_owner(netns) -> None:  # type: ignore[no-untyped-def]
     code = (
-        "from cttui.kernel.trace_table import TraceTable; import sys\n"
-        "t = TraceTable(); t.arm(10, hooks=('prerouting', 'output')); print('armed', flush=True); sys.stdin.read()"
+        "from cttui.kernel.trace_table import TraceTable; import os, sys\n"
+        "t = TraceTable(); t.arm(10, hooks=('prerouting', 'output')); print(os.getpid(), flush=True); sys.stdin.read()"
     )
     root = str(Path(__file__).resolve().parents[2])
     process = netns.popen(
         "env", f"PYTHONPATH={root}", sys.executable, "-c", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    assert process.stdout.readline() == b"armed\n"
+    pid = process.stdout.readline().strip().decode()
     assert "cttui_trace_" in netns.run("nft", "list", "tables")
-    process.kill()
-    process.wait()
+    netns.run("kill", "-KILL", pid)
+    process.wait()  # nsenter ends when its child has: all of the child's files are closed
     process.stdin.close()
     process.stdout.close()
-    # The kernel removes it when the socket's last reference goes, in our wait at the latest.
     assert "cttui_trace_" not in netns.run("nft", "list", "tables")
 
 
