@@ -5,10 +5,10 @@ Whatever the bytes are, nothing is raised; what is cut short ends in `[|tcp]` an
 """
 
 import ipaddress
-import struct
 from typing import NamedTuple
 
 from cttui.model import icmp_words
+from cttui.model.transport_headers import Payload, sctp, tcp, u16, u32, udp
 
 
 class Headers(NamedTuple):
@@ -30,21 +30,7 @@ class Headers(NamedTuple):
     info: str = ""
 
 
-class _Payload(NamedTuple):
-    """A transport header. `length` bytes are said to be there, `data` may have fewer."""
-
-    proto: str
-    text: str
-    sport: int | None = None
-    dport: int | None = None
-    flags: str = ""
-    length: int | None = None
-    info: str | None = None
-
-
 ETH_IPV4, ETH_ARP, ETH_IPV6, ETH_VLAN, ETH_QINQ = 0x0800, 0x0806, 0x86DD, 0x8100, 0x88A8
-_TCP_FLAGS = "FSRP.UEWe"
-"""tcpdump's letters for the flag bits from FIN up: print-tcp.c, tcp_flag_values."""
 _MAX_DEPTH = 3
 """Packets within packets that are followed (GRE, IP in IP, ICMP errors)."""
 
@@ -61,14 +47,6 @@ def address6(data: bytes) -> str:
     return f"::ffff:{mapped}" if mapped is not None else str(address)
 
 
-def _u16(data: bytes, at: int) -> int:
-    return data[at] << 8 | data[at + 1]
-
-
-def _u32(data: bytes, at: int) -> int:
-    return int.from_bytes(data[at : at + 4], "big")
-
-
 def read_headers(ethertype: int, data: bytes, length: int, depth: int = 0) -> Headers:
     """The headers of a packet that begins at its network header; `length` is its length on the wire."""
     if ethertype == ETH_IPV4:
@@ -78,8 +56,8 @@ def read_headers(ethertype: int, data: bytes, length: int, depth: int = 0) -> He
     if ethertype == ETH_ARP:
         return _arp(data, length)
     if ethertype in (ETH_VLAN, ETH_QINQ) and len(data) >= 4 and depth < _MAX_DEPTH:
-        inner = read_headers(_u16(data, 2), data[4:], max(length - 4, 0), depth + 1)
-        return inner._replace(label=f"vlan {_u16(data, 0) & 0xFFF} {inner.label}")
+        inner = read_headers(u16(data, 2), data[4:], max(length - 4, 0), depth + 1)
+        return inner._replace(label=f"vlan {u16(data, 0) & 0xFFF} {inner.label}")
     name = _ETHERTYPES.get(ethertype, f"ethertype {ethertype:#06x}")
     return Headers(name, proto=name.split()[-1].lower(), length=length, text=f"length {length}")
 
@@ -100,8 +78,8 @@ def _ipv4(data: bytes, length: int, depth: int) -> Headers:
             "IP", proto="ip", text=f"version {version} (invalid)", info=f"version {version} (invalid)"
         )
     source, destination = address4(data[12:16]), address4(data[16:20])
-    total = _u16(data, 2) or length  # 0: to be segmented by the device, the length is that of the packet
-    proto, fragment = data[9], _u16(data, 6)
+    total = u16(data, 2) or length  # 0: to be segmented by the device, the length is that of the packet
+    proto, fragment = data[9], u16(data, 6)
     if size < 20 or total < size:
         bad = f"bad-hlen {size}" if size < 20 else f"bad-len {total}"
         return Headers("IP", source, destination, proto=_protocol(proto), text=bad, info=bad)
@@ -137,7 +115,7 @@ def _ipv6(data: bytes, length: int, depth: int) -> Headers:
         wrong = f"version {data[0] >> 4} (invalid)"
         return Headers("IP6", proto="ip6", text=wrong, info=wrong)
     source, destination = address6(data[8:24]), address6(data[24:40])
-    total = _u16(data, 4) + 40 if _u16(data, 4) else length
+    total = u16(data, 4) + 40 if u16(data, 4) else length
     missing = f"truncated-ip6 - {total - length} bytes missing! " if total > length else ""
     words: list[str] = []
     following, at = data[6], 40
@@ -150,7 +128,7 @@ def _ipv6(data: bytes, length: int, depth: int) -> Headers:
         word, extension = _EXTENSIONS[following], following
         following = data[at]
         if extension == 44:
-            offset = _u16(data, at + 2) & 0xFFF8
+            offset = u16(data, at + 2) & 0xFFF8
             at += 8
             words.append(f"frag ({offset}|{max(total - at, 0)})")
             if offset:
@@ -174,9 +152,9 @@ def _ipv6(data: bytes, length: int, depth: int) -> Headers:
 def _arp(data: bytes, length: int) -> Headers:
     if len(data) < 8:
         return Headers("ARP", proto="arp", length=length, text="[|arp]", info="[|arp]")
-    hardware, protocol, operation = data[4], data[5], _u16(data, 6)
+    hardware, protocol, operation = data[4], data[5], u16(data, 6)
     name = {1: "Request", 2: "Reply"}.get(operation, f"operation {operation}")
-    if hardware != 6 or protocol != 4 or _u16(data, 2) != ETH_IPV4 or len(data) < 28:
+    if hardware != 6 or protocol != 4 or u16(data, 2) != ETH_IPV4 or len(data) < 28:
         info = (
             name
             if len(data) < 28
@@ -195,150 +173,36 @@ def _arp(data: bytes, length: int) -> Headers:
     )
 
 
-def _tcp(data: bytes, length: int) -> _Payload:
-    if len(data) < 14:
-        ports = (_u16(data, 0), _u16(data, 2)) if len(data) >= 4 else (None, None)
-        return _Payload("tcp", "[|tcp]", *ports)
-    sport, dport, sequence, acknowledged = struct.unpack_from("!HHII", data)
-    size, bits = (data[12] >> 4) * 4, data[13] | (data[12] & 1) << 8
-    flags = "".join(letter for i, letter in enumerate(_TCP_FLAGS) if bits >> i & 1)
-    if size < 20:
-        bad = f"tcp {length - size} [bad hdr length {size} - too short, < 20]"
-        return _Payload("tcp", bad, sport, dport, flags, None, bad)
-    words = f"Flags [{flags or 'none'}]"
-    if size > length:
-        bad = f"[bad hdr length {size} - too long, > {length}]"
-        return _Payload("tcp", f"{words} {bad}", sport, dport, flags, None, bad)
-    payload = length - size
-    parts = []
-    if payload or bits & 7:
-        parts.append(f"seq {sequence}" + (f":{(sequence + payload) & 0xFFFFFFFF}" if payload else ""))
-    if bits & 16:
-        parts.append(f"ack {acknowledged}")
-    if len(data) >= 16:
-        parts.append(f"win {_u16(data, 14)}")
-    if len(data) < 20:
-        parts.append("[|tcp]")
-    else:
-        if bits & 32:
-            parts.append(f"urg {_u16(data, 18)}")
-        if size > 20:
-            parts.append(f"options [{_tcp_options(data[20:size], size - 20)}]")
-    info = ", ".join(parts)
-    return _Payload(
-        "tcp", ", ".join([words, *parts, f"length {payload}"]), sport, dport, flags, payload, info
-    )
-
-
-def _tcp_options(data: bytes, size: int) -> str:
-    """Options as print-tcp.c words them; `size` bytes are announced, the snap length may have cut some."""
-    words = []
-    at = 0
-    while at < len(data):
-        kind = data[at]
-        if kind in (0, 1):
-            words.append(("eol", "nop")[kind])
-            at += 1
-            if kind == 0:
-                return ",".join(words)
-            continue
-        length = data[at + 1] if at + 1 < len(data) else 0
-        if length < 2 or at + length > len(data):
-            break
-        value = data[at + 2 : at + length]
-        if kind == 2 and length == 4:
-            words.append(f"mss {_u16(value, 0)}")
-        elif kind == 3 and length == 3:
-            words.append(f"wscale {value[0]}")
-        elif kind == 4 and length == 2:
-            words.append("sackOK")
-        elif kind == 5 and length > 2 and (length - 2) % 8 == 0:
-            blocks = "".join(f"{{{_u32(value, i)}:{_u32(value, i + 4)}}}" for i in range(0, len(value), 8))
-            words.append(f"sack {len(value) // 8} {blocks}")
-        elif kind == 8 and length == 10:
-            words.append(f"TS val {_u32(value, 0)} ecr {_u32(value, 4)}")
-        else:
-            words.append(f"option-{kind}" + (f" {value.hex()}" if value else ""))
-        at += length
-    if at < size:
-        words.append("[|tcp]" if len(data) < size else "bad option")
-    return ",".join(words)
-
-
-def _udp(data: bytes, length: int, fragment: bool = False, name: str = "UDP") -> _Payload:
-    proto = name.lower()
+def _gre(data: bytes, length: int, depth: int) -> Payload:
     if len(data) < 4:
-        return _Payload(proto, f"[|{proto}]")
-    sport, dport = _u16(data, 0), _u16(data, 2)
-    if length < 8:
-        return _Payload(proto, f"truncated-{proto} {length}", sport, dport)
-    if len(data) < 6:
-        return _Payload(proto, f"[|{proto}]", sport, dport)
-    said = _u16(data, 4) if name == "UDP" else length  # the field is the checksum coverage in UDPlite
-    if said < 8:
-        return _Payload(proto, f"truncated-{proto}length {said}", sport, dport)
-    payload = said - 8
-    bad = f"bad length {payload} > {length - 8}" if said > length and not fragment else ""
-    return _Payload(proto, f"{name}, {bad or f'length {payload}'}", sport, dport, "", payload, bad)
-
-
-_SCTP_CHUNKS = {
-    0: "DATA", 1: "INIT", 2: "INIT ACK", 3: "SACK", 4: "HB REQ", 5: "HB ACK", 6: "ABORT", 7: "SHUTDOWN",
-    8: "SHUTDOWN ACK", 9: "OP ERR", 10: "COOKIE ECHO", 11: "COOKIE ACK", 12: "ECNE", 13: "CWR",
-    14: "SHUTDOWN COMPLETE", 15: "AUTH", 0x81: "RE-CONFIG ACK", 0x82: "RE-CONFIG", 0xC0: "FORWARD TSN",
-    0xC1: "ASCONF",
-}  # fmt: skip
-"""print-sctp.c, ChunkId."""
-
-
-def _sctp(data: bytes, length: int) -> _Payload:
-    if len(data) < 12:
-        ports = (_u16(data, 0), _u16(data, 2)) if len(data) >= 4 else (None, None)
-        return _Payload("sctp", "[|sctp]", *ports)
-    chunks: list[str] = []
-    at = 12
-    while at + 4 <= len(data) and len(chunks) < 8:
-        size = _u16(data, at + 2)
-        chunks.append(f"({len(chunks) + 1}) [{_SCTP_CHUNKS.get(data[at], f'chunk {data[at]}')}]")
-        if size < 4:
-            chunks.append("[bad chunk length]")
-            break
-        at += (size + 3) & ~3
-    flags = chunks[0].partition("[")[2].rstrip("]") if chunks else ""
-    info = " ".join(chunks)
-    return _Payload("sctp", f"sctp {info}".strip(), _u16(data, 0), _u16(data, 2), flags, length, info)
-
-
-def _gre(data: bytes, length: int, depth: int) -> _Payload:
-    if len(data) < 4:
-        return _Payload("gre", "[|gre]")
-    bits, kind = _u16(data, 0), _u16(data, 2)
+        return Payload("gre", "[|gre]")
+    bits, kind = u16(data, 0), u16(data, 2)
     version = bits & 7
     if version > 1:
-        return _Payload("gre", f"GREv{version} (unknown version), length {length}", length=length)
+        return Payload("gre", f"GREv{version} (unknown version), length {length}", length=length)
     parts, at = [f"GREv{version}"], 4
     if version == 1:
         if len(data) >= 8:
-            parts.append(f"call {_u16(data, 6)}")
+            parts.append(f"call {u16(data, 6)}")
         at = 8
         for bit, word in ((0x1000, "seq"), (0x0080, "ack")):
             if bits & bit:
                 if len(data) >= at + 4:
-                    parts.append(f"{word} {_u32(data, at)}")
+                    parts.append(f"{word} {u32(data, at)}")
                 at += 4
-        return _Payload("gre", ", ".join([*parts, f"length {length}"]), length=length, info=", ".join(parts))
+        return Payload("gre", ", ".join([*parts, f"length {length}"]), length=length, info=", ".join(parts))
     if bits & 0x8000 or bits & 0x4000:
         at += 4
     if bits & 0x2000:
         if len(data) >= at + 4:
-            parts.append(f"key={_u32(data, at):#x}")
+            parts.append(f"key={u32(data, at):#x}")
         at += 4
     if bits & 0x1000:
         if len(data) >= at + 4:
-            parts.append(f"seq {_u32(data, at)}")
+            parts.append(f"seq {u32(data, at)}")
         at += 4
     inner = _inner(kind, data[at:], max(length - at, 0), depth, f"gre-proto-{kind:#x}")
-    return _Payload(
+    return Payload(
         "gre",
         f"{', '.join([*parts, f'length {length}'])}: {inner}",
         length=length,
@@ -355,43 +219,43 @@ def _inner(ethertype: int, data: bytes, length: int, depth: int, otherwise: str)
 
 def _transport(
     proto: int, data: bytes, length: int, depth: int, destination: str, fragment: bool = False
-) -> _Payload:
+) -> Payload:
     """The payload of an IP packet: `length` bytes are announced, `data` are those captured."""
     if proto == 17:
-        return _udp(data, length, fragment)
+        return udp(data, length, fragment)
     if proto in (6, 132):
-        return (_tcp if proto == 6 else _sctp)(data, length)
+        return (tcp if proto == 6 else sctp)(data, length)
     if proto in (1, 58):
         quoted = _quoted(proto, data, length, depth)
         words = icmp_words.icmp(data, quoted) if proto == 1 else icmp_words.icmpv6(data, quoted, destination)
         name, prefix = ("icmp", "ICMP ") if proto == 1 else ("icmpv6", "ICMP6, ")
-        return _Payload(name, f"{prefix}{words}, length {length}", length=length, info=words)
+        return Payload(name, f"{prefix}{words}, length {length}", length=length, info=words)
     if proto == 47:
         return _gre(data, length, depth)
     if proto in (4, 41):
         inner = _inner(
             ETH_IPV4 if proto == 4 else ETH_IPV6, data, length, depth, f"ip-proto-{proto} {length}"
         )
-        return _Payload("ipip" if proto == 4 else "sit", inner, length=length)
+        return Payload("ipip" if proto == 4 else "sit", inner, length=length)
     if proto == 136:
-        return _udp(data, length, fragment, "UDPlite")
+        return udp(data, length, fragment, "UDPlite")
     if proto == 33 and len(data) >= 4:
-        return _Payload("dccp", f"DCCP, length {length}", _u16(data, 0), _u16(data, 2), "", length, "")
+        return Payload("dccp", f"DCCP, length {length}", u16(data, 0), u16(data, 2), "", length, "")
     if proto == 50 and len(data) >= 8:
-        words = f"ESP(spi={_u32(data, 0):#010x},seq={_u32(data, 4):#x})"
-        return _Payload("esp", f"{words}, length {length}", length=length, info=words)
+        words = f"ESP(spi={u32(data, 0):#010x},seq={u32(data, 4):#x})"
+        return Payload("esp", f"{words}, length {length}", length=length, info=words)
     if proto == 51 and len(data) >= 12 and depth < _MAX_DEPTH:
         size = (data[1] + 2) * 4
         inside = _transport(data[0], data[size:], max(length - size, 0), depth + 1, destination)
-        words = f"AH(spi={_u32(data, 4):#010x},seq={_u32(data, 8):#x},icv=0x{data[12:size].hex()}): "
+        words = f"AH(spi={u32(data, 4):#010x},seq={u32(data, 8):#x},icv=0x{data[12:size].hex()}): "
         info = inside.info if inside.info is not None else inside.text
         return inside._replace(text=words + inside.text, info=words + info)
     if proto == 2 and len(data) >= 8:
         words = f"igmp {icmp_words.igmp(data, length)}"
-        return _Payload("igmp", words, info=words.removeprefix("igmp "))
+        return Payload("igmp", words, info=words.removeprefix("igmp "))
     if proto == 59:
-        return _Payload("none", "no next header", length=length)
-    return _Payload(_protocol(proto), f"ip-proto-{proto} {length}", length=length, info="")
+        return Payload("none", "no next header", length=length)
+    return Payload(_protocol(proto), f"ip-proto-{proto} {length}", length=length, info="")
 
 
 def _quoted(proto: int, data: bytes, length: int, depth: int) -> Headers | None:
