@@ -204,12 +204,16 @@ async def test_a_failed_prediction_is_a_failed_tale() -> None:
         ListedLink(
             Result(),
             Result(
-                counters=counted(10, 8), new=8, new_by_state={"SYN_SENT": 8}, stats={"drop": 2}, kernel_log=[]
+                counters=counted(10, 8),
+                new=8,
+                new_by_state={"SYN_SENT": 8},
+                stats={"drop": 2},
+                kernel_log=["table full"],
             ),
         ),
     )
     assert got.ok is False
-    assert [row.ok for row in got.rows] == [True, False, False, False, False]
+    assert [row.ok for row in got.rows] == [True, False, False, False, True]
 
 
 async def test_an_unreadable_log_is_noted_not_failed() -> None:
@@ -219,6 +223,14 @@ async def test_an_unreadable_log_is_noted_not_failed() -> None:
     got = await outcome(find("table-full"), ListedLink(Result(), unreadable))
     assert got.ok is True and len(got.rows) == 4
     assert "kernel log can't be read" in got.notes[0]
+
+
+async def test_a_line_missing_in_the_log_is_no_evidence() -> None:
+    quiet = Result(
+        counters=FULL.counters, new=7, new_by_state={"SYN_SENT": 7}, stats={"drop": 3}, kernel_log=[]
+    )
+    got = await outcome(find("table-full"), ListedLink(Result(), quiet))
+    assert got.ok is True and len(got.rows) == 4 and "proves nothing" in got.notes[0]
 
 
 async def test_what_the_collector_took_is_a_row() -> None:

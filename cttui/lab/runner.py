@@ -254,13 +254,16 @@ class _Run:
 
     async def _fill(self, move: FillTo) -> AsyncIterator[Waiting]:
         fill = move.fill(self.limit)
+        told = False
         while True:
             try:
                 result = await self._job(fill)
                 break
             except FaultError as e:
                 if e.fault.code == "fill-taken" and self.waits_for_taken > 0:
-                    yield Waiting("another sandbox on this machine is full, waiting for it to end")
+                    if not told:
+                        told = True
+                        yield Waiting("another sandbox on this machine is full, waiting for it to end")
                     self.waits_for_taken -= POLL_S
                     await asyncio.sleep(POLL_S)
                     continue

@@ -30,6 +30,11 @@ if ! iptables-legacy-save >/dev/null 2>&1; then
 fi
 """
 
+LOG = r"""# log_says WORDS: whether the kernel log has new lines with them. Only such a line is evidence: an ordinary user
+# may not read the log, and the kernel writes no more than ten of them in five seconds, for all namespaces.
+log_says() { dmesg 2>/dev/null | grep -vxF -f "$tmp/dmesg" | grep -q -- "$1" && echo yes || echo no; }
+"""
+
 HELPERS = r"""# baseline: remember every counter, and watch for new entries from now on.
 baseline() {
   local save

@@ -38,7 +38,7 @@ EARLY_DROP = Tale(
                 Expectation("packets after conntrack (mangle PREROUTING)", 10, MANGLE),
                 Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
                 Expectation("entries evicted (early_drop)", AtLeast(10), Stat("early_drop")),
-                Expectation("entries afterwards", LimitAnd(10), Entries()),
+                Expectation("entries afterwards (L + 10 − early_drop)", LimitAnd(10), Entries()),
             ),
             forgets=True,
             undisturbed=True,
@@ -61,7 +61,7 @@ EARLY_DROP = Tale(
     "evictable entries as buckets it is practically 1; with one in sixteen it is 63 %.",
     production="A table full of half-open connections looks healthy: no drop, and real handshakes that take their time are "
     "thrown out. `early_drop` rising is the first sign. Established TCP connections are ASSURED and stay.",
-    since_2020="As when the article was written; it does not go into it.",
+    since_2020="no difference; the article does not go into it.",
     needs=FULL,
 )
 
@@ -193,7 +193,7 @@ DNS_RACE = Tale(
     "resolver waits 5 seconds and asks again.",
     production="`insert_failed` rising on a Kubernetes node is this race. Use a DNS cache on the node, `single-request-reopen` in "
     "resolv.conf, or leave DNS untracked.",
-    since_2020="Clashes of UDP have been resolved since Linux 4.7, those under NAT in more cases since 5.7; the counter "
+    since_2020="clashes of UDP have been resolved since Linux 4.7, those under NAT in more cases since 5.7; the counter "
     "clash_resolve came with 5.10.",
 )
 

@@ -35,7 +35,7 @@ TABLE_FULL = Tale(
     production="Watch nf_conntrack_count against nf_conntrack_max and alert on `drop`. Raise nf_conntrack_max (384 bytes an "
     "entry) and the number of buckets with it; shorten timeouts of protocols you don't need tracked for long; take "
     "what needs no tracking out with `-j CT --notrack`.",
-    since_2020="The article set nf_conntrack_max to 7. Since Linux 5.13 a namespace can only read the limit, so here the table "
+    since_2020="the article set nf_conntrack_max to 7. Since Linux 5.13 a namespace can only read the limit, so here the table "
     "is filled instead. The line in the log names the namespace on newer kernels.",
     needs=NEEDS,
     has_twin=True,
