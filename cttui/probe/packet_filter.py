@@ -19,6 +19,7 @@ from cttui.model import filters as f
 from cttui.model.filter_ast import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from cttui.model.flow import AF_INET
 from cttui.model.messages import FaultError
+from cttui.model.packet_match import ECHO, parse_packets
 
 Matcher = Callable[[Records, Records], NDArray[np.bool_]]
 """PACKET records, HEADERS records → which match."""
@@ -27,7 +28,6 @@ PCAP = "pcap:"
 
 _PORTS: dict[str, tuple[str, ...]] = {"sport": ("sport",), "dport": ("dport",), "port": ("sport", "dport")}
 _ENDS: dict[str, tuple[str, ...]] = {"src": ("src",), "dst": ("dst",), "host": ("src", "dst")}
-_NUMBERS = (*_PORTS, "proto", "family", "type", "code", "icmp-id", "bytes")
 _HAS_PORTS = np.zeros(256, bool)
 _HAS_PORTS[list(PORT_PROTOCOLS)] = True
 _IS_ICMP = np.zeros(256, bool)
@@ -69,35 +69,6 @@ def matcher_of(text: str) -> Matcher | None:
         )  # fmt: skip
     node = parse_packets(text)
     return None if node is None else _compiled(node)
-
-
-def parse_packets(text: str) -> f.Node | None:
-    """The tree of a filter that packets can have. FaultError "bad-filter" with the reason."""
-    try:
-        node = f.parse(text)
-    except f.FilterError as error:
-        raise FaultError("bad-filter", str(error), "docs/filters.md describes the words.") from None
-    if node is not None:
-        _check(node)
-    return node
-
-
-def _check(node: f.Node) -> None:
-    match node:
-        case f.And(terms) | f.Or(terms):
-            for term in terms:
-                _check(term)
-        case f.Not(term):
-            _check(term)
-        case f.Address(key, _) if key in _ENDS:
-            return
-        case f.Number(key, _) | f.Than(key, _, _) | f.Known(key) if key in _NUMBERS:
-            return
-        case _:
-            raise FaultError(
-                "bad-filter", f"A packet has no {getattr(node, 'key', type(node).__name__.lower())}, only its flow has.",
-                "Packets have src, dst, host, sport, dport, port, proto, family, type, code, icmp-id and bytes.",
-            )  # fmt: skip
 
 
 # ---------------------------------------------------------------- on columns
@@ -149,10 +120,12 @@ def _values(key: str, packets: Records, headers: Records) -> tuple[NDArray[np.bo
             headers[n] for n in _PORTS[key]
         ]
     if key in ("type", "code", "icmp-id"):
-        column = {"type": headers["dport"] >> 8, "code": headers["dport"] & 255, "icmp-id": headers["sport"]}[
-            key
-        ]
-        return known & _IS_ICMP[headers["proto"]] & (headers["fragment"] < 2), [column]
+        kind = headers["dport"] >> 8
+        column = {"type": kind, "code": headers["dport"] & 255, "icmp-id": headers["sport"]}[key]
+        has = known & _IS_ICMP[headers["proto"]] & (headers["fragment"] < 2)
+        if key == "icmp-id":
+            has &= np.where(headers["proto"] == 1, np.isin(kind, ECHO[1]), np.isin(kind, ECHO[58]))
+        return has, [column]
     if key == "bytes":
         return np.ones(len(packets), bool), [packets["length"]]
     return known, [headers[key]]
@@ -197,14 +170,14 @@ def pcap_expression(node: f.Node) -> str | None:
             side = {"src": "src ", "dst": "dst ", "host": ""}[key]
             return _or(f"{side}net {net}" for span in spans for net in _networks(span))
         case f.Number(key, ranges):
-            if any(low != int(low) or high != int(high) for low, high in ranges):
-                return None
+            if key == "icmp-id" or any(low != int(low) or high != int(high) for low, high in ranges):
+                return None  # other messages have something else where echoes have their id
             return _or(_pcap_range(key, int(low), int(high)) for low, high in ranges)
         case f.Than(key, op, limit) if key == "bytes" and limit == int(limit):
             return f"(len {op} {int(limit)})"
         case f.Known(key) if key in _PORTS:
             return "(portrange 0-65535)"
-        case f.Known(key) if key in ("type", "code", "icmp-id"):
+        case f.Known(key) if key in ("type", "code"):
             return "((icmp and ip[6:2] & 0x1fff = 0) or icmp6)"
     return None
 
@@ -228,7 +201,7 @@ def _pcap_range(key: str, low: int, high: int) -> str:
         )
     if key == "bytes":
         return f"(len >= {low} and len <= {high})"
-    at = {"type": "[0]", "code": "[1]", "icmp-id": "[4:2]"}[key]
+    at = {"type": "[0]", "code": "[1]"}[key]
     return _or(f"({name} and {name}{at} >= {low} and {name}{at} <= {high})" for name in ("icmp", "icmp6"))
 
 

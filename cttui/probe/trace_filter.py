@@ -8,7 +8,7 @@ from cttui.model import filters as f
 from cttui.model.filter_ast import PORT_PROTOCOLS
 from cttui.model.flow import AF_INET
 from cttui.model.messages import FaultError
-from cttui.probe.packet_filter import parse_packets
+from cttui.model.packet_match import ECHO, parse_packets
 
 MOST_RULES = 64
 """Alternatives of a filter; every packet of the host meets each of these rules."""
@@ -87,11 +87,22 @@ def _leaf(node: f.Node) -> list[Tests]:
                 for at in _PORTS[key]
                 for low, high in ranges
             ]
-        case f.Number(key, ranges) if key in ("type", "code", "icmp-id"):
-            at, size = {"type": (0, 1), "code": (1, 1), "icmp-id": (4, 2)}[key]
+        case f.Number(key, ranges) if key in ("type", "code"):
+            at = 0 if key == "type" else 1
             return [
-                (_proto(proto), _bytes("transport", at, int(low), int(high), size))
-                for proto in (1, 58)
+                (_proto(proto), _bytes("transport", at, int(low), int(high), 1))
+                for proto in ECHO
+                for low, high in ranges
+            ]
+        case f.Number("icmp-id", ranges):
+            return [
+                (
+                    _proto(proto),
+                    _bytes("transport", 0, kind, kind, 1),
+                    _bytes("transport", 4, int(low), int(high), 2),
+                )
+                for proto, kinds in ECHO.items()
+                for kind in kinds
                 for low, high in ranges
             ]
         case f.Known(key) if key in _PORTS:
