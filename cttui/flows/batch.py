@@ -1,6 +1,6 @@
 """A batch: conntrack messages of one layout as columns, on their way from the kernel to the store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,18 +12,25 @@ NEW, UPDATE, DESTROY = 0, 1, 2
 """What a message says. A dump's messages are UPDATEs: only an event carries NLM_F_CREATE|NLM_F_EXCL."""
 
 
+Masks = dict[str, NDArray[np.bool_]]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages that carry the same attributes.
+    """Some messages of one buffer as columns.
 
     `kinds` u1[n]: NEW, UPDATE or DESTROY. `positions` i8[n]: the order inside the buffer they came in,
-    comparable between batches of one buffer. `columns`: names as in flows.columns.SCHEMA, only those the
+    comparable between batches of one buffer. `columns`: names as in flows.columns.SCHEMA, only those that
     messages carry; arrays of length n, possibly strided or big-endian, never sharing the receive buffer.
+    `partial`: for a column that only some messages carry, which ones; the others hold its default.
+    `layouts` i8[n]: messages of one number carry the same attributes; None: all do.
     """
 
     kinds: NDArray[np.uint8]
     positions: NDArray[np.int64]
     columns: Columns
+    partial: Masks = field(default_factory=dict)
+    layouts: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.kinds)

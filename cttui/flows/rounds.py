@@ -38,8 +38,14 @@ def rounds(
     needed = np.zeros(n, np.bool_)
     needed[order] = last | ~gone
 
-    by_layout = np.lexsort((positions, numbers, every))
-    again = _same_as_next(every[by_layout]) & _same_as_next(numbers[by_layout])
+    layouts = np.concatenate(
+        [
+            np.full(len(batch), -1 - number) if batch.layouts is None else batch.layouts
+            for number, batch in enumerate(batches)
+        ]
+    )
+    by_layout = np.lexsort((positions, layouts, every))
+    again = _same_as_next(every[by_layout]) & _same_as_next(layouts[by_layout])
     # A DESTROY only gives way to a later DESTROY: the row it ends is not the one a NEW after it begins.
     again &= (kinds[by_layout[:-1]] != DESTROY) | (kinds[by_layout[1:]] == DESTROY)
     needed[by_layout[:-1][again]] = False

@@ -5,14 +5,17 @@ What is written when is the business of store.py.
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cttui.flows.batch import Masks
 from cttui.flows.columns import DEFAULTS, KERNEL_COLUMNS, SCHEMA, Columns, Interned
 from cttui.flows.index import KeyIndex, Keys, Rows
 from cttui.flows.table import FlowTable
+
+_T = TypeVar("_T", bound=np.generic)
 
 GRAVE_S = 2.0
 GRAVES = 4096
@@ -136,23 +139,26 @@ class RowTable(FlowTable):
         rows: Rows,
         fresh: NDArray[np.bool_],
         columns: Columns,
+        partial: Masks,
         now: float,
         *,
         complete: bool,
     ) -> None:
-        """Write messages of one layout. `complete`: what they don't carry, the flow doesn't have."""
+        """Write messages. `complete`: what one doesn't carry, its flow doesn't have."""
         self._ever |= columns.keys() & _OPTIONAL
         made = int(np.count_nonzero(fresh))
         if made == len(rows):
-            self._fill(rows, columns, now)
+            self._fill(rows, columns, partial, now)
         elif not made:
-            self._overwrite(rows, columns, CHANGING, now, complete=complete)
+            self._overwrite(rows, columns, partial, CHANGING, now, complete=complete)
         else:
             known = ~fresh
-            self._fill(rows[fresh], pick(columns, fresh), now)
-            self._overwrite(rows[known], pick(columns, known), CHANGING, now, complete=complete)
+            self._fill(rows[fresh], pick(columns, fresh), pick(partial, fresh), now)
+            self._overwrite(
+                rows[known], pick(columns, known), pick(partial, known), CHANGING, now, complete=complete
+            )
 
-    def _fill(self, rows: Rows, columns: Columns, now: float) -> None:
+    def _fill(self, rows: Rows, columns: Columns, partial: Masks, now: float) -> None:
         """Write all of new flows."""
         n = len(rows)
         if not n:
@@ -178,11 +184,18 @@ class RowTable(FlowTable):
             self._base_s[at] = 0
         if "orig_bytes" in columns:
             self._base_bytes[at] = _total_bytes(columns)
-            self._base_s[at] = now
+            self._base_s[at] = np.where(partial["orig_bytes"], now, 0) if "orig_bytes" in partial else now
         self._virgin = max(self._virgin, self._high)
 
     def _overwrite(
-        self, rows: Rows, columns: Columns, names: Sequence[str], now: float, *, complete: bool
+        self,
+        rows: Rows,
+        columns: Columns,
+        partial: Masks,
+        names: Sequence[str],
+        now: float,
+        *,
+        complete: bool,
     ) -> None:
         """Write what may change of known flows."""
         if not len(rows):
@@ -190,20 +203,27 @@ class RowTable(FlowTable):
         mine = self._columns
         at = _together(rows)
         if "orig_bytes" in columns:
-            self._rate(rows, columns, now)
+            counted = partial.get("orig_bytes")
+            if counted is None:
+                self._rate(rows, _total_bytes(columns), now)
+            elif counted.any():
+                self._rate(rows[counted], _total_bytes(columns)[counted], now)
         for name in names:
             if name in columns:
-                mine[name][at] = columns[name]
-            elif complete and name in self._ever:
+                if name in partial and not complete and name != "mark":
+                    some = partial[name]
+                    mine[name][rows[some]] = columns[name][some]
+                else:
+                    mine[name][at] = columns[name]
+            elif (complete and name in self._ever) or name == "mark":
+                # an event leaves the mark out only where it is 0 (ctnetlink_dump_mark)
                 mine[name][at] = DEFAULTS.get(name, 0)
-        if "mark" not in columns and names is CHANGING:
-            mine["mark"][at] = 0  # an event leaves it out only where it is 0 (ctnetlink_dump_mark)
-        if "timeout_s" in columns:
-            mine["read_s"][at] = now
+        if "timeout_s" in columns and names is CHANGING:
+            timed = partial.get("timeout_s")
+            mine["read_s"][at if timed is None else rows[timed]] = now
 
-    def _rate(self, rows: Rows, columns: Columns, now: float) -> None:
+    def _rate(self, rows: Rows, total: NDArray[np.uint64], now: float) -> None:
         """Bits per second since the last reading that lies far enough back."""
-        total = _total_bytes(columns)
         before, base_s = self._base_bytes[rows], self._base_s[rows]
         over = now - base_s
         due = over >= RATE_OVER_S
@@ -285,7 +305,7 @@ def _together(rows: Rows) -> Rows | slice:
     return rows
 
 
-def pick(columns: Columns, which: NDArray[Any]) -> Columns:
+def pick(columns: dict[str, NDArray[_T]], which: NDArray[Any]) -> dict[str, NDArray[_T]]:
     """Some rows of columns, by mask or by number."""
     return {name: column[which] for name, column in columns.items()}
 

@@ -21,7 +21,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from cttui.flows.batch import DESTROY, NEW, Batch, keys_of
+from cttui.flows.batch import DESTROY, NEW, Batch, Masks, keys_of
 from cttui.flows.columns import Columns, Interned
 from cttui.flows.index import Keys, Rows
 from cttui.flows.rounds import rounds
@@ -101,47 +101,54 @@ class Store(RowTable):
         for number, chosen in parts:
             batch = batches[number]
             if chosen is None or len(chosen) == len(batch):
-                self._apply_part(batch.kinds, keys[number], batch.columns, now)
+                self._apply_part(batch.kinds, keys[number], batch.columns, batch.partial, now)
             else:
-                self._apply_part(batch.kinds[chosen], keys[number][chosen], pick(batch.columns, chosen), now)
+                columns, partial = pick(batch.columns, chosen), pick(batch.partial, chosen)
+                self._apply_part(batch.kinds[chosen], keys[number][chosen], columns, partial, now)
         self.generation += 1
 
-    def _apply_part(self, kinds: NDArray[np.uint8], keys: Keys, columns: Columns, now: float) -> None:
-        """Apply messages of one layout, none of them about the same flow."""
+    def _apply_part(
+        self, kinds: NDArray[np.uint8], keys: Keys, columns: Columns, partial: Masks, now: float
+    ) -> None:
+        """Apply messages, no two of them about the same flow."""
         dead = kinds == DESTROY
         if dead.any():
             if dead.all():
-                self._destroy(keys, columns, now)
+                self._destroy(keys, columns, partial, now)
                 return
-            self._destroy(keys[dead], pick(columns, dead), now)
+            self._destroy(keys[dead], pick(columns, dead), pick(partial, dead), now)
             alive = ~dead
-            kinds, keys, columns = kinds[alive], keys[alive], pick(columns, alive)
+            kinds, keys = kinds[alive], keys[alive]
+            columns, partial = pick(columns, alive), pick(partial, alive)
         if self._tombstones:
             self._tombstones.difference_update(keys.tolist())
         if self._unheard:
             for key in keys[kinds == NEW].tolist():
                 self._unheard.pop(key, None)
         rows, fresh = self._place(keys, unique=True)
-        self._write(rows, fresh, columns, now, complete=False)
+        self._write(rows, fresh, columns, partial, now, complete=False)
         self._seen[rows] = self._epoch
         self._told[rows] = self._epoch
         if self.recording:
             for kind in np.unique(kinds).tolist():
                 self._record(kind, rows[kinds == kind], now)
 
-    def _destroy(self, keys: Keys, columns: Columns, now: float) -> None:
+    def _destroy(self, keys: Keys, columns: Columns, partial: Masks, now: float) -> None:
         """End flows by DESTROY, with the last counters and timestamps it brings."""
         if self._dumping:
             self._tombstones.update(keys.tolist())
         rows = self._find(keys)
         known = rows >= 0
         if not known.all():
-            rows, columns = rows[known], pick(columns, known)
+            rows, columns, partial = rows[known], pick(columns, known), pick(partial, known)
         if self._unheard:  # counted already, when their absence was noticed
             self.ended_total -= sum(self._unheard.pop(key, None) is not None for key in keys.tolist())
         self.ended_total += len(keys)
         for name in (*UNTOLD, "status", "state"):
-            if name in columns:
+            if name in partial:
+                some = partial[name]
+                self._columns[name][rows[some]] = columns[name][some]
+            elif name in columns:
                 self._columns[name][rows] = columns[name]
         self._end(rows, now)
 
@@ -164,23 +171,24 @@ class Store(RowTable):
     def put_dump(self, batches: Iterable[Batch], now: float) -> None:
         """Take one slice of the dump."""
         for batch in batches:
-            keys, columns = keys_of(batch.columns), batch.columns
+            keys, columns, partial = keys_of(batch.columns), batch.columns, batch.partial
             if self._tombstones:
                 barred = self._tombstones
                 keep = np.fromiter((key not in barred for key in keys.tolist()), np.bool_, len(keys))
                 if not keep.all():
-                    keys, columns = keys[keep], pick(columns, keep)
+                    keys, columns, partial = keys[keep], pick(columns, keep), pick(partial, keep)
             before = self._count
             rows, fresh = self._place(keys, unique=False)
             self._seen[rows] = self._epoch
             told = (self._told[rows] == self._epoch) & ~fresh
             if told.any():
                 untold = {name: columns[name][told] for name in UNTOLD if name in columns}
-                self._overwrite(rows[told], untold, UNTOLD, now, complete=False)
+                self._overwrite(rows[told], untold, pick(partial, told), UNTOLD, now, complete=False)
                 rest = ~told
-                rows, fresh, columns = rows[rest], fresh[rest], pick(columns, rest)
+                rows, fresh = rows[rest], fresh[rest]
+                columns, partial = pick(columns, rest), pick(partial, rest)
             self._found[1] += self._differing(rows, fresh, columns)
-            self._write(rows, fresh, columns, now, complete=True)
+            self._write(rows, fresh, columns, partial, now, complete=True)
             added = self._count - before
             self._found[0] += added
             if not self.events_attached:
@@ -236,7 +244,7 @@ class Store(RowTable):
                 self._tombstones.difference_update(keys.tolist())
             before = self._count
             rows, fresh = self._place(keys, unique=False)
-            self._write(rows, fresh, batch.columns, now, complete=True)
+            self._write(rows, fresh, batch.columns, batch.partial, now, complete=True)
             self._seen[rows] = self._epoch
             self._told[rows] = self._epoch
             if not self.events_attached:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cttui.flows.batch import DESTROY, NEW, UPDATE, Batch
 from cttui.flows.columns import SCHEMA, Interned
 from cttui.kernel.ctlayout import FIRST, Layout, decode_one, fields_of, walk
+from cttui.kernel.ctwide import Wide
 from cttui.kernel.netlink import HEADER, NLM_F_CREATE, NLM_F_EXCL
 
 CT_NEW, CT_GET, CT_DELETE = 1 << 8 | 0, 1 << 8 | 1, 1 << 8 | 2
@@ -39,7 +40,6 @@ def offsets_in(buffer: NDArray[np.uint8], start: int, end: int) -> NDArray[np.in
 
 
 LAYOUTS_PER_LENGTH = 32
-LENGTHS = 256
 ROUNDS = 48
 """Bounds for a kernel (or a forger) that never repeats a layout: beyond them messages decode one by one."""
 
@@ -51,6 +51,7 @@ class Decoder:
         self.interned = interned
         self.undecoded = 0
         self._layouts: dict[int, list[Layout]] = {}
+        self._wide = Wide()
 
     @property
     def layouts(self) -> int:
@@ -83,6 +84,16 @@ class Decoder:
         if (lengths == first).all():
             return self._decode_length(words, first, starts, kinds, positions)
         batches: list[Batch] = []
+        which = self._wide.recognise(words, starts, lengths)
+        known = which >= 0
+        if known.any():
+            if known.all():
+                columns, partial = self._wide.columns(words, starts, which, self.interned)
+                return [Batch(kinds, positions, columns, partial, which)]
+            columns, partial = self._wide.columns(words, starts[known], which[known], self.interned)
+            batches.append(Batch(kinds[known], positions[known], columns, partial, which[known]))
+            left = ~known
+            starts, lengths, kinds, positions = starts[left], lengths[left], kinds[left], positions[left]
         for length in np.unique(lengths).tolist():
             at = lengths == length
             batches += self._decode_length(words, length, starts[at], kinds[at], positions[at])
@@ -134,7 +145,7 @@ class Decoder:
                 loose.append(first)
                 left = left[1:]
             else:
-                layout = self._remember(length, Layout(data, heads, fields))
+                layout = self._remember(Layout(data, heads, fields), data)
                 match = layout.matches(rows[left])
                 at = left[match]
                 batches.append(Batch(kinds[at], positions[at], layout.columns(rows[at], self.interned)))
@@ -148,16 +159,16 @@ class Decoder:
             )
         return batches
 
-    def _remember(self, length: int, layout: Layout) -> Layout:
+    def _remember(self, layout: Layout, data: bytes) -> Layout:
         """Keep a layout for the next buffer, within bounds."""
-        known = self._layouts.get(length)
-        if known is None:
-            if len(self._layouts) >= LENGTHS:
-                self._layouts.clear()
-            known = self._layouts[length] = []
+        if self._wide.full:
+            self._wide.clear()
+            self._layouts.clear()
+        known = self._layouts.setdefault(len(data), [])
         if len(known) >= LAYOUTS_PER_LENGTH:
             known.pop(0)
         known.append(layout)
+        self._wide.add(layout, data)
         return layout
 
     def _decode_singly(

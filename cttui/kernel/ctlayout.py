@@ -170,7 +170,7 @@ _TILE = 16
 class Layout:
     """One arrangement of attributes: how to recognise it, and a structured type that reads it."""
 
-    __slots__ = ("blobs", "heads", "mask", "pairs", "record", "tile", "zone_dir")
+    __slots__ = ("blobs", "heads", "mask", "numbers", "pairs", "record", "tile", "zone_dir")
 
     def __init__(self, data: bytes, heads: list[int], fields: Fields) -> None:
         words = np.frombuffer(data, np.uint32)
@@ -180,6 +180,7 @@ class Layout:
         self.heads = words & self.mask
         """The headers, zero between them: a message of this layout xor this has zeros for headers."""
         self.tile = np.tile(self.heads, _TILE)
+        self.numbers = fields.numbers
         self.pairs = fields.pairs
         self.blobs = fields.blobs
         self.zone_dir = fields.zone_dir
@@ -227,13 +228,13 @@ class Layout:
             for column, (high, low) in self.pairs.items():
                 columns[column] = octets[:, high].astype(np.uint16) << np.uint16(8) | octets[:, low]
             for column, (at, length) in self.blobs.items():
-                columns[column] = _intern_column(interned, column, octets[:, at : at + length])
+                columns[column] = intern_column(interned, column, octets[:, at : at + length])
         if self.zone_dir:
             columns["zone_dir"] = np.full(len(rows), self.zone_dir, np.uint8)
         return columns
 
 
-def _intern_column(interned: Interned, column: str, octets: NDArray[np.uint8]) -> NDArray[Any]:
+def intern_column(interned: Interned, column: str, octets: NDArray[np.uint8]) -> NDArray[Any]:
     """Numbers of the values in octets (u1[n, length]). All equal is the common case: one helper, one label."""
     n, length = octets.shape
     if not length or (octets == octets[0]).all():
