@@ -104,6 +104,8 @@ class Dashboard(Screen[None]):
         self.burst: Job | None = None
         self.pending = ""
         """What the banner says of settings that will be put back."""
+        self.trouble = ""
+        """What was asked for at the start and could not be done; Escape takes it away."""
         self.zoomed = ""
         self.presenting = False
         self.caption = ""
@@ -314,7 +316,9 @@ class Dashboard(Screen[None]):
 
     def say(self) -> None:
         """Bring the banner, and in presenter mode the big digits, up to date."""
-        lines = faults.banner(self.answer, self.state.welcome, self.burst, self.pending, self._key)
+        lines = faults.banner(
+            self.answer, self.state.welcome, self.burst, self.pending, self._key, self.trouble
+        )
         if self.presenting and self.caption:
             lines.append((((f" {self.caption} ", "caption"),), ()))
         self.query_one(Banner).say(lines)
@@ -335,6 +339,7 @@ class Dashboard(Screen[None]):
             self.answer = None
             self.burst = None
             self.pending = ""
+            self.trouble = ""
             # Nothing of the other target may stay on screen.
             self.flows.clear()
             self.hooks.clear()

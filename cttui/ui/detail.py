@@ -237,7 +237,12 @@ class FlowDetail(Dialog[None]):
             self._gone = found is None or found.ended
             if found is not None:
                 self.flow = found
-        self._packets = answer.packets
+        if answer.packets is not None:
+            # A recording answers with the packets of its own question.
+            mine = [row for row in answer.packets.rows if row.flow_key == self.flow.key]
+            whole = len(mine) == len(answer.packets.rows)
+            matched = answer.packets.matched if whole else len(mine)
+            self._packets = msgspec.structs.replace(answer.packets, rows=mine, matched=matched)
         self.query_one(Prose).show(self._paragraphs())
         return True
 

@@ -109,7 +109,15 @@ class Doing:
         welcome = state.welcome
         if free is not None and welcome is not None and self.sandbox and welcome.netns not in self._filled:
             self._filled.add(welcome.netns)
-            self.start(self.fill(free))
+            self.start(self._fill_at_start(free))
+
+    async def _fill_at_start(self, free: int) -> None:
+        try:
+            await self.fill(free)
+        except FaultError as e:
+            # It was asked for on the command line: too important for a notice that goes by.
+            self.dashboard.trouble = f"not filled: {clean(e.fault.sentence)} {clean(e.fault.remedy)}".rstrip()
+            self.dashboard.say()
 
     def heard(self, answer: Answer) -> None:
         """Take what concerns us out of an answer."""

@@ -179,7 +179,7 @@ def loss_words(table: TableReading, hooks: HooksReading | None, result: Result |
 
 
 def banner(
-    answer: Answer | None, welcome: Welcome | None, job: Job | None, pending: str, key: Key
+    answer: Answer | None, welcome: Welcome | None, job: Job | None, pending: str, key: Key, trouble: str = ""
 ) -> list[tuple[Line, Line]]:
     """Lines between the figures and the flows, each as (what stands at the left, what at the right edge)."""
     lines: list[tuple[Line, Line]] = []
@@ -188,6 +188,13 @@ def banner(
             (
                 ((" ! ", "level-warn"), (pending, "level-warn")),
                 ((f"{key('tunables')} ", "key"), ("keep or undo ", "muted")),
+            )
+        )
+    if trouble:
+        lines.append(
+            (
+                ((" ! ", "level-warn"), (trouble, "level-warn")),
+                ((f"  {key('back')} ", "key"), ("away ", "muted")),
             )
         )
     if answer is not None:

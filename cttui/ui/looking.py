@@ -80,7 +80,10 @@ class Looking:
     def back(self) -> None:
         """One step back."""
         board = self.dashboard
-        if board.zoomed:
+        if board.trouble:
+            board.trouble = ""
+            board.say()
+        elif board.zoomed:
             board.zoom()
         elif self.view.leave():
             board.flows.clear()

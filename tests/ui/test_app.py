@@ -1,0 +1,272 @@
+"""The dashboard on recordings of real runs: what a person sees after which key."""
+
+import pytest
+
+from cttui.ui.dashboard import layout_for
+from cttui.ui.dialogs import Menu
+from cttui.ui.session import Phase
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_ten_syns(play, size) -> None:
+    async with play("ten-syns", size) as d:
+        await d.until("fire 10 SYNs")
+        assert "An empty table" in d.text
+        await d.press("b")
+        await d.until("new 10 SYN_SENT")
+        await d.until("SYN_SENT 10")
+        text = d.text
+        assert "sent 10 · raw +10 · mangle +10 · new 10 SYN_SENT" in text
+        assert "198.51.100.2:10009" in text and "192.0.2.1:80" in text
+        assert "10 / 262,144" in text
+        assert "[S]" in text, "the packet log"
+        assert "raw" in text and "mangle" in text, "the hooks"
+        assert "lost" not in text.split("Packets")[0].split("Hooks")[0], "a rule's own drops are no alarm"
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_full_table(play, size) -> None:
+    async with play("full", size) as d:
+        await d.until("7 free")
+        await d.until("262,137 fillers" if size[0] < 100 else "fillers")
+        await d.press("b")
+        await d.until("drop +3")
+        text = d.text
+        assert "sent 10 · raw +10 · mangle +7 · new 7 SYN_SENT · drop +3" in text
+        assert "3 packets lost in conntrack: table full" in text
+        assert "FULL" in text and "0 free" in text
+        await d.press("f4")
+        await d.until("The table is full: 262,144 of 262,144.")
+        await d.press("escape")
+        await d.press("v")
+        await d.until("What the burst did")
+        assert "+7" in d.text and "drop      +3" in d.text
+
+
+async def test_everything_at_the_first_look(play) -> None:
+    """At 80×24, without a key: is the table filling, with what, is anything lost."""
+    async with play("full", (80, 24)) as d:
+        await d.until("262,137 / 262,144")
+        for word in (
+            "7 free",
+            "nearly full",
+            "drop",
+            "ESTABLISHED 262,137",
+            "assured 262,137",
+            "1 Flows",
+            "2 Hooks",
+            "3 Packets",
+            "SANDBOX",
+            "netns",
+        ):
+            assert word in d.text, word
+        assert all(len(line) <= 80 for line in d.text.splitlines())
+
+
+async def test_detail_of_a_flow(play) -> None:
+    async with play("ten-syns", (100, 40)) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("b")
+        await d.until("198.51.100.2:10009")
+        await d.press("enter")
+        await d.until("nf_conntrack_tcp_timeout_syn_sent")
+        assert "192.0.2.1:80  →  198.51.100.2:10009" in d.text
+        assert "none: the reply is the original turned round" in d.text
+        assert "conntrack -D -p tcp -s 198.51.100.2" in d.text
+        await d.press("escape")
+        await d.until("1 Flows")
+
+
+async def test_freeze_holds_the_picture_and_writes_nothing(play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        await d.press("space")
+        await d.until("FROZEN", asking=False)
+        asked = d.app.session.link._seq
+        before = d.text
+        for _ in range(5):
+            d.app.session.poke()
+            await d.pilot.pause(0.02)
+        assert d.app.session.link._seq == asked
+        assert d.text == before
+        await d.press("space")
+        await d.until(lambda: d.app.session.link._seq > asked)
+        assert "FROZEN" not in d.text
+
+
+async def test_unfocused_is_said_and_slow(play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        d.app.session.focus(False)
+        await d.until("unfocused", asking=False)
+        asked = d.app.session.link._seq
+        await d.pilot.pause(1.3)
+        assert d.app.session.link._seq <= asked + 1
+        d.app.session.focus(True)
+        await d.until(lambda: "unfocused" not in d.text)
+
+
+async def test_panels_by_number_and_maximised(play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        await d.press("2")
+        assert d.app.dashboard.panel == "hooks" and "1 Flows" in d.text
+        await d.press("2")
+        assert "1 Flows" not in d.text and "2 Hooks" in d.text
+        await d.press("escape")
+        assert "1 Flows" in d.text and "3 Packets" in d.text
+        await d.press("4")
+        assert "What fills the table" in d.text and "1 Flows" not in d.text
+        await d.press("5")
+        assert "Statistics" in d.text and "What fills the table" not in d.text
+        await d.press("z")
+        assert "1 Flows" in d.text
+        await d.press("z")
+        assert "2 Hooks" not in d.text
+
+
+async def test_focus_goes_round_the_visible_panels(play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        seen = []
+        for _ in range(4):
+            seen.append(d.app.dashboard.panel)
+            await d.press("tab")
+        assert seen == ["flows", "hooks", "packets", "flows"]
+
+
+async def test_filter_is_judged_as_it_is_typed(play) -> None:
+    async with play("ten-syns", (100, 30)) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("slash", *"dpotr=80")
+        await d.until("Did you mean dport?", asking=False)
+        lines = d.text.splitlines()
+        at = next(i for i, line in enumerate(lines) if line.startswith(" / dpotr=80"))
+        assert lines[at + 1].index("^") == lines[at].index("dpotr")
+        assert d.app.view.filter == ""
+        await d.press(*["backspace"] * 8, *"dport=80")
+        assert d.app.view.filter == "dport=80"
+        await d.press("enter")
+        assert d.app.dashboard.panel == "flows"
+        assert "filter dport=80" in d.text
+        await d.press("slash", "x")
+        await d.press("escape")
+        assert d.app.view.filter == "dport=80"
+        await d.press("escape")
+        assert d.app.view.filter == ""
+
+
+async def test_filter_completes_and_remembers(play) -> None:
+    async with play("ten-syns", (100, 30), remember=True) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("slash", *"unr", "tab", "enter")
+        assert d.app.view.filter == "unreplied"
+        await d.press("escape", "slash", "up")
+        await d.press("enter")
+        assert d.app.view.filter == "unreplied"
+
+
+async def test_sort_group_columns(play) -> None:
+    async with play("ten-syns", (100, 30)) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("s", *"time", "enter")
+        assert d.app.view.sort == "timeout" and "sort timeout" in d.text
+        await d.press("g")
+        menu = d.app.screen.query_one(Menu)
+        menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "dport"))
+        await d.press("enter")
+        assert d.app.view.group_by == ["dport"] and d.app.dashboard.panel == "groups"
+        await d.press("escape", "1", "c")
+        menu = d.app.screen.query_one(Menu)
+        menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "mark"))
+        await d.press("space", "enter")
+        assert "mark" in d.app.dashboard.flows.columns
+
+
+async def test_a_recording_refuses_what_it_did_not_record(play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        await d.press("w")
+        await d.until("This is a recording")
+        await d.press("h")
+        await d.until("only this one target")
+
+
+async def test_dialogs_close_with_escape(play) -> None:
+    async with play("ten-syns", (80, 24)) as d:
+        await d.until("fire 10 SYNs")
+        for key, title in (("question_mark", "Help"), ("t", "Settings of this sandbox"), ("B", "Compose a burst"),
+                           ("y", "Copy"), ("f2", "Colours"), ("T", "ten-syns"), ("ctrl+p", "")):  # fmt: skip
+            await d.press(key)
+            await d.until(title, asking=False)
+            assert len(d.app.screen_stack) == 2, key
+            await d.press("escape")
+            await d.until(lambda: len(d.app.screen_stack) == 1, asking=False)
+
+
+async def test_help_explains_the_panel_in_focus(play) -> None:
+    async with play("ten-syns", (100, 50)) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("3", "f1")
+        await d.until("a log as tcpdump writes it", asking=False)
+        assert "Follow the newest" in d.text
+
+
+async def test_quit(play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        await d.press("q")
+        await d.until(lambda: d.app._exit, asking=False)
+
+
+@pytest.mark.parametrize("size", [(30, 8), (40, 10), (60, 16), (79, 23)])
+async def test_small_terminals(play, size) -> None:
+    async with play("ten-syns", size) as d:
+        if size == (30, 8):
+            await d.until("too small")
+        else:
+            await d.until("1 Flows")
+            assert "table" in d.text
+
+
+async def test_resizing_through_every_layout(play) -> None:
+    async with play("ten-syns", (80, 24)) as d:
+        await d.until("fire 10 SYNs")
+        for size in ((200, 60), (30, 8), (120, 40), (80, 24), (200, 60)):
+            await d.pilot.resize_terminal(*size)
+            await d.pilot.pause()
+            assert d.app.dashboard._layout_name == layout_for(*size)
+        await d.until("Detail")
+        assert d.app.focused is not None
+
+
+async def test_the_host_is_quiet_until_asked(play) -> None:
+    async with play("host", (80, 24)) as d:
+        await d.until("HOST")
+        await d.until("P switches it on")
+        assert "The packet log is off" in d.text
+        assert "burst" not in d.text.splitlines()[-1]
+        await d.press("b")
+        await d.until("into a sandbox only")
+
+
+async def test_presenter_mode(play) -> None:
+    async with play("ten-syns", (100, 30)) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("f9", "b")
+        await d.until("b  burst")
+        await d.until("free slots")
+        assert "▀" in d.text
+
+
+async def test_reading_only_what_is_shown(play) -> None:
+    async with play("ten-syns", (80, 24)) as d:
+        await d.until("fire 10 SYNs")
+        ask = d.app.dashboard.question(1)
+        assert ask.groups == [] and ask.packets is not None and ask.hooks is not None and not ask.tunables
+        await d.press("1")
+        ask = d.app.dashboard.question(2)
+        assert ask.packets is None and ask.hooks is None and ask.flows is not None
+        assert d.app.session.state.phase is Phase.LIVE
