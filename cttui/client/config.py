@@ -29,7 +29,7 @@ class Setting:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("", "target", "auto", "What to open on. auto: the host with privilege, otherwise the sandbox.", ("auto", "host", "sandbox")),
-    Setting("", "theme", "dark", "The colours: a name from `cttui themes`, or a file of your own in themes/ beside this one."),
+    Setting("", "theme", "auto", "The colours: auto (what suits the terminal), dark, light, high-contrast, colour-blind, ansi16, paper, or a file of your own in themes/ beside this one."),
     Setting("", "rate_hz", 1.0, "Readings a second.", least=0.1, most=4.0),
     Setting("", "low_bandwidth", False, "Halve what goes to the terminal: fewer readings, no history lines."),
     Setting("", "mouse", True, "Take mouse clicks and the wheel. Off: the terminal's own selection works."),

@@ -14,7 +14,8 @@ class Options:
     target: Target
     other_target: Target | None = None
     """The host beside a sandbox, or the sandbox beside a host; None where there is none to switch to."""
-    theme: str = "dark"
+    theme: str = "auto"
+    """Its name; auto: the one chosen last, otherwise what suits the terminal."""
     hz: float = 1.0
     low_bandwidth: bool = False
     mouse: bool = True

@@ -1,6 +1,7 @@
 """Start of the dashboard: the probe is spawned first, then the widgets are imported while it gets going."""
 
 import asyncio
+import gc
 import os
 import signal
 
@@ -15,6 +16,7 @@ def run(options: Options) -> int:
     """
     # Read once, at Textual's import: no animation is worth its bytes over SSH.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    gc.disable()  # until the first frame is out: nothing made before it is garbage
     return asyncio.run(_run(options))
 
 

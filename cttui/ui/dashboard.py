@@ -1,7 +1,7 @@
 """The dashboard: which panels stand where at which size, and what an answer does to each of them."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -14,9 +14,7 @@ from cttui.model.packet import PacketPage
 from cttui.ui import actions, faults, keymap
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells, Line, spread
-from cttui.ui.detail import flow_paragraphs
-from cttui.ui.dialogs import Prose, wrap
-from cttui.ui.filter_bar import FilterBar
+from cttui.ui.prose import Prose, wrap
 from cttui.ui.session import Phase, State
 from cttui.ui.view import GROUP_ROWS, View
 from cttui.ui.watch import Watch
@@ -29,6 +27,9 @@ from cttui.ui.widgets.history import Rates
 from cttui.ui.widgets.hook_path import HookPath
 from cttui.ui.widgets.packet_log import PacketLog
 from cttui.ui.widgets.statistics import Statistics
+
+if TYPE_CHECKING:
+    from cttui.ui.filter_bar import FilterBar
 
 PANELS = ("flows", "hooks", "packets", "groups", "statistics")
 """In the order of their keys 1 … 5."""
@@ -117,7 +118,6 @@ class Dashboard(Screen[None]):
         yield Gauge(id="gauge")
         yield Rates(id="rates")
         yield Breakdown(id="breakdown")
-        yield BigDigits(id="digits")
         yield Banner()
         yield Prose([], id="fault")
         with Container(id="middle"):
@@ -129,8 +129,14 @@ class Dashboard(Screen[None]):
                 yield Statistics(id="statistics")
                 yield HookPath(id="hooks")
         yield PacketLog(id="packets")
-        yield FilterBar()
         yield KeyBar(self.footer)
+
+    async def furnish(self) -> None:
+        """Mount what the first frame does without."""
+        from cttui.ui.filter_bar import FilterBar
+
+        await self.mount(BigDigits(id="digits"), before="#banner")
+        await self.mount(FilterBar(), before="#keybar")
 
     # ------------------------------------------------------------ panels
 
@@ -298,6 +304,8 @@ class Dashboard(Screen[None]):
         """The flow under the cursor in the detail panel, where that is on screen."""
         if not self.shown("detail"):
             return
+        from cttui.ui.detail import flow_paragraphs  # not needed for the first frame
+
         flow = self.flows.selected
         panel = self.query_one(Detail)
         panel.show([] if flow is None else flow_paragraphs(flow, self.pasts.past(flow.key)))
@@ -411,13 +419,13 @@ class Dashboard(Screen[None]):
     def on_hook_path_opened(self) -> None:
         self._act("rule")
 
-    def on_filter_bar_applied(self, event: FilterBar.Applied) -> None:
+    def on_filter_bar_applied(self, event: "FilterBar.Applied") -> None:
         self.filter_by(event.text)
         if event.done:
             self._act("filtered")
             self.flows.focus()
 
-    def on_filter_bar_cancelled(self, event: FilterBar.Cancelled) -> None:
+    def on_filter_bar_cancelled(self, event: "FilterBar.Cancelled") -> None:
         self.filter_by(event.before)
         self.flows.focus()
 

@@ -16,7 +16,8 @@ from cttui.model.hooks import Chain, Rule
 from cttui.model.messages import Answer, Ask, FlowView, PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
-from cttui.ui.dialogs import Button, Buttons, Dialog, Prose, Read
+from cttui.ui.dialogs import Button, Buttons, Dialog, Read
+from cttui.ui.prose import Prose
 from cttui.ui.questions import Paragraphs
 from cttui.ui.watch import Seen, Watch
 

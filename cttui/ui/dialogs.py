@@ -4,8 +4,6 @@ Everything is plain text laid out in cells. A question that changes a host state
 is affected and what undoes it; its safe answer is the one that Enter or Escape gives.
 """
 
-import re
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
@@ -20,86 +18,10 @@ from textual.suggester import Suggester
 from textual.widgets import Input
 
 from cttui.ui.cells import Cells, Line, Run, clip, pad, width_of
+from cttui.ui.prose import Prose, wrap
 from cttui.ui.rows import Rows
 
 T = TypeVar("T")
-
-
-_HANGING = re.compile(r"\s*\S+(?: \S+)*\s{2,}(?=\S)")
-
-
-def wrap(text: str, width: int, style: str = "") -> list[Line]:
-    """A paragraph as lines of at most `width` cells.
-
-    Leading spaces indent the whole of it; after a label set off by two spaces or more, the rest hangs
-    beside it.
-    """
-    if width_of(text) <= width:
-        return [((text, style),)] if text else [()]
-    hanging = _HANGING.match(text)
-    first = (
-        hanging[0]
-        if hanging is not None and len(hanging[0]) < width // 2
-        else text[: len(text) - len(text.lstrip(" "))]
-    )
-    pieces = textwrap.wrap(
-        text[len(first) :], max(10, width - len(first)), break_long_words=True, break_on_hyphens=False
-    )
-    return [(((first if i == 0 else " " * len(first)) + piece, style),) for i, piece in enumerate(pieces)]
-
-
-class Prose(Rows):
-    """Paragraphs that scroll; there is no cursor to see. A paragraph is text, or (text, style name)."""
-
-    DEFAULT_CSS = "Prose { height: auto; max-height: 100%; }"
-
-    def __init__(
-        self,
-        paragraphs: Sequence[str | tuple[str, str]],
-        *,
-        heading: str = "",
-        id: str | None = None,
-        indent: int = 0,
-    ) -> None:
-        super().__init__(heading=heading, id=id)
-        self._indent = indent
-        self.paragraphs = list(paragraphs)
-        self._wrapped: tuple[int, list[Line]] = (-1, [])
-
-    def show(self, paragraphs: Sequence[str | tuple[str, str]]) -> None:
-        """Other paragraphs; the place one reads at stays."""
-        if list(paragraphs) != self.paragraphs:
-            self.paragraphs = list(paragraphs)
-            self._wrapped = (-1, [])
-            self.refresh(layout=True)
-            self.paint()
-
-    def _lines_at(self, width: int) -> list[Line]:
-        if self._wrapped[0] != width:
-            lines: list[Line] = []
-            for paragraph in self.paragraphs:
-                text, style = paragraph if isinstance(paragraph, tuple) else (paragraph, "")
-                lines += [
-                    ((" " * self._indent, ""), *line) for line in wrap(text, width - self._indent, style)
-                ]
-            self._wrapped = (width, lines)
-        return self._wrapped[1]
-
-    def get_content_height(self, container: object, viewport: object, width: int) -> int:
-        """Lines it would like to have."""
-        return len(self._lines_at(width - 1)) + bool(self.heading)
-
-    def lay_out(self, width: int, height: int) -> list[Line]:
-        lines = self._lines_at(width - 1)
-        self.total = len(lines)
-        self.settle()
-        return self.scrollbar(lines[self.top : self.top + height], width)
-
-    def action_move(self, rows: int) -> None:
-        self.scroll_by(rows)
-
-    def action_page(self, pages: int) -> None:
-        self.scroll_by(pages * max(1, self.visible_rows - 1))
 
 
 class Dialog(ModalScreen[T]):
@@ -293,7 +215,8 @@ class Menu(Rows):
             here = i == self.cursor
             text = f"{'▸' if here else ' '}{mark}{pad(entry.label, label)}  "
             rest = pad(entry.help, max(0, room - width_of(text)))
-            lines.append(((text, "cursor" if here else ""), (rest, "cursor" if here else "muted")))
+            style = "" if not here else "cursor" if self.has_focus else "cursor-blurred"
+            lines.append(((text, style), (rest, style or "muted")))
         return self.scrollbar(lines, width)
 
     def moved(self, by_hand: bool) -> None:

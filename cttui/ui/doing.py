@@ -100,9 +100,6 @@ class Doing:
 
     # ------------------------------------------------------------ following jobs
 
-    def begin(self) -> None:
-        """The dashboard is on screen."""
-
     def opened(self, state: State) -> None:
         """A target is live: fill a new sandbox if that was asked for on the command line."""
         free = self.app.options.free

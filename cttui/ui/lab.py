@@ -16,7 +16,8 @@ from cttui.model.messages import Answer, Ask, FlowView, HookView, PacketView
 from cttui.model.safe import clean
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Line, clip, pad, width_of
-from cttui.ui.dialogs import Button, Confirm, Entry, Menu, Prose
+from cttui.ui.dialogs import Button, Confirm, Entry, Menu
+from cttui.ui.prose import Prose
 from cttui.ui.rows import Rows
 from cttui.ui.session import Phase
 from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, Telling

@@ -1,9 +1,10 @@
 """The Textual application: wiring of session, dashboard and actions. What each does stands elsewhere."""
 
+import gc
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import RenderableType
 from textual import events
@@ -20,11 +21,12 @@ from cttui.ui import actions, chops, keymap, theme
 from cttui.ui.cells import Cells, ascii_only
 from cttui.ui.clipboard import copy
 from cttui.ui.dashboard import Dashboard
-from cttui.ui.doing import Doing
-from cttui.ui.looking import Looking
 from cttui.ui.session import Phase, Session, State
 from cttui.ui.view import View
 from cttui.ui.watch import Watch
+
+if TYPE_CHECKING:
+    from cttui.ui.doing import Doing
 
 MOST_NOTICES = 30
 
@@ -35,6 +37,7 @@ class Program(App[None]):
     TITLE = "cttui"
     CSS_PATH = "dashboard.tcss"
     ENABLE_COMMAND_PALETTE = True
+    doing: "Doing"
     COMMAND_PALETTE_BINDING = "ctrl+underscore"  # ours is an action like the others
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings(actions.APP_IDS))
 
@@ -56,7 +59,6 @@ class Program(App[None]):
         self.dashboard = Dashboard(self.view, session.state, self.act, self.key, self.pasts)
         self._handlers: dict[str, Callable[[], None]] = {}
         self._notices_seen: dict[str, int] = {}
-        self.doing = Doing(self)
 
     # ------------------------------------------------------------ life
 
@@ -71,11 +73,24 @@ class Program(App[None]):
     def on_mount(self) -> None:
         self._take_themes()
         self.set_keymap({**keymap.WIDGETS, **self.keys})
+        self._handlers = {"ready": self._board_ready}
+        self.session.compose = self._compose
+        self.session.heard = self._heard
+        self.session.changed = self._changed
+
+    def _board_ready(self) -> None:
+        self.call_after_refresh(self._begin)
+
+    async def _begin(self) -> None:
+        # Only now what the first frame does without: dialogs, details, the filter's language.
+        from cttui.ui.doing import Doing
+        from cttui.ui.looking import Looking
+
+        self.session.start()
+        self.doing = Doing(self)
         self._handlers = {
             **Looking(self).handlers(),
             **self.doing.handlers(),
-            # The first frame goes out before the first question.
-            "ready": self._board_ready,
             "quit": lambda: self.exit(),
             "help": self.help,
             "palette": self.action_command_palette,
@@ -84,32 +99,25 @@ class Program(App[None]):
             "suspend": self.action_suspend_process,
             "redraw": self.redraw,
         }
-        self.session.compose = self._compose
-        self.session.heard = self._heard
-        self.session.changed = self._changed
-
-    def _board_ready(self) -> None:
-        self.call_after_refresh(self._begin)
-
-    def _begin(self) -> None:
+        await self.dashboard.furnish()
         table = self.dashboard.flows
         table.columns = self.memory.columns or self.options.config["flows.columns"]
         table.sort, table.descending = self.view.sort, self.view.descending
         for problem in self._key_problems:
             self.say(problem, "warning")
-        self.session.start()
         self.set_interval(1.0, self._tick)
-        self.doing.begin()
+        gc.enable()
+        gc.freeze()
 
     def _take_themes(self) -> None:
         themes, problems = theme.load_themes()
         for one in themes:
             self.register_theme(one)
         known = {one.name for one in themes}
-        wanted = self.memory.theme or self.options.theme
+        wanted = self.options.theme
+        if wanted == "auto":
+            wanted = self.memory.theme if self.memory.theme in known else theme.default_name()
         if os.environ.get("NO_COLOR"):
-            wanted = theme.default_name()
-        if wanted in ("", "auto"):
             wanted = theme.default_name()
         if wanted not in known:
             self.say(f"There is no theme {clean(wanted)}; known: {', '.join(sorted(known))}.", "warning")

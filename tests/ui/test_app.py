@@ -1,16 +1,20 @@
 """The dashboard on recordings of real runs: what a person sees after which key."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from cttui.ui.dashboard import layout_for
 from cttui.ui.dialogs import Menu
 from cttui.ui.session import Phase
 
+Play = Callable[..., Any]
 SIZES = [(80, 24), (120, 40), (200, 60)]
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_ten_syns(play, size) -> None:
+async def test_ten_syns(play: Play, size: tuple[int, int]) -> None:
     async with play("ten-syns", size) as d:
         await d.until("fire 10 SYNs")
         assert "An empty table" in d.text
@@ -27,7 +31,7 @@ async def test_ten_syns(play, size) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_full_table(play, size) -> None:
+async def test_full_table(play: Play, size: tuple[int, int]) -> None:
     async with play("full", size) as d:
         await d.until("7 free")
         await d.until("262,137 fillers" if size[0] < 100 else "fillers")
@@ -45,7 +49,7 @@ async def test_full_table(play, size) -> None:
         assert "+7" in d.text and "drop      +3" in d.text
 
 
-async def test_everything_at_the_first_look(play) -> None:
+async def test_everything_at_the_first_look(play: Play) -> None:
     """At 80×24, without a key: is the table filling, with what, is anything lost."""
     async with play("full", (80, 24)) as d:
         await d.until("262,137 / 262,144")
@@ -65,7 +69,7 @@ async def test_everything_at_the_first_look(play) -> None:
         assert all(len(line) <= 80 for line in d.text.splitlines())
 
 
-async def test_detail_of_a_flow(play) -> None:
+async def test_detail_of_a_flow(play: Play) -> None:
     async with play("ten-syns", (100, 40)) as d:
         await d.until("fire 10 SYNs")
         await d.press("b")
@@ -79,7 +83,7 @@ async def test_detail_of_a_flow(play) -> None:
         await d.until("1 Flows")
 
 
-async def test_freeze_holds_the_picture_and_writes_nothing(play) -> None:
+async def test_freeze_holds_the_picture_and_writes_nothing(play: Play) -> None:
     async with play("ten-syns") as d:
         await d.until("fire 10 SYNs")
         await d.press("space")
@@ -96,7 +100,7 @@ async def test_freeze_holds_the_picture_and_writes_nothing(play) -> None:
         assert "FROZEN" not in d.text
 
 
-async def test_unfocused_is_said_and_slow(play) -> None:
+async def test_unfocused_is_said_and_slow(play: Play) -> None:
     async with play("ten-syns") as d:
         await d.until("fire 10 SYNs")
         d.app.session.focus(False)
@@ -108,7 +112,7 @@ async def test_unfocused_is_said_and_slow(play) -> None:
         await d.until(lambda: "unfocused" not in d.text)
 
 
-async def test_panels_by_number_and_maximised(play) -> None:
+async def test_panels_by_number_and_maximised(play: Play) -> None:
     async with play("ten-syns") as d:
         await d.until("fire 10 SYNs")
         await d.press("2")
@@ -127,7 +131,7 @@ async def test_panels_by_number_and_maximised(play) -> None:
         assert "2 Hooks" not in d.text
 
 
-async def test_focus_goes_round_the_visible_panels(play) -> None:
+async def test_focus_goes_round_the_visible_panels(play: Play) -> None:
     async with play("ten-syns") as d:
         await d.until("fire 10 SYNs")
         seen = []
@@ -137,7 +141,7 @@ async def test_focus_goes_round_the_visible_panels(play) -> None:
         assert seen == ["flows", "hooks", "packets", "flows"]
 
 
-async def test_filter_is_judged_as_it_is_typed(play) -> None:
+async def test_filter_is_judged_as_it_is_typed(play: Play) -> None:
     async with play("ten-syns", (100, 30)) as d:
         await d.until("fire 10 SYNs")
         await d.press("slash", *"dpotr=80")
@@ -158,7 +162,7 @@ async def test_filter_is_judged_as_it_is_typed(play) -> None:
         assert d.app.view.filter == ""
 
 
-async def test_filter_completes_and_remembers(play) -> None:
+async def test_filter_completes_and_remembers(play: Play) -> None:
     async with play("ten-syns", (100, 30), remember=True) as d:
         await d.until("fire 10 SYNs")
         await d.press("slash", *"unr", "tab", "enter")
@@ -168,7 +172,7 @@ async def test_filter_completes_and_remembers(play) -> None:
         assert d.app.view.filter == "unreplied"
 
 
-async def test_sort_group_columns(play) -> None:
+async def test_sort_group_columns(play: Play) -> None:
     async with play("ten-syns", (100, 30)) as d:
         await d.until("fire 10 SYNs")
         await d.press("s", *"time", "enter")
@@ -185,7 +189,7 @@ async def test_sort_group_columns(play) -> None:
         assert "mark" in d.app.dashboard.flows.columns
 
 
-async def test_a_recording_refuses_what_it_did_not_record(play) -> None:
+async def test_a_recording_refuses_what_it_did_not_record(play: Play) -> None:
     async with play("ten-syns") as d:
         await d.until("fire 10 SYNs")
         await d.press("w")
@@ -194,7 +198,7 @@ async def test_a_recording_refuses_what_it_did_not_record(play) -> None:
         await d.until("only this one target")
 
 
-async def test_dialogs_close_with_escape(play) -> None:
+async def test_dialogs_close_with_escape(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
         await d.until("fire 10 SYNs")
         for key, title in (("question_mark", "Help"), ("t", "Settings of this sandbox"), ("B", "Compose a burst"),
@@ -206,7 +210,7 @@ async def test_dialogs_close_with_escape(play) -> None:
             await d.until(lambda: len(d.app.screen_stack) == 1, asking=False)
 
 
-async def test_help_explains_the_panel_in_focus(play) -> None:
+async def test_help_explains_the_panel_in_focus(play: Play) -> None:
     async with play("ten-syns", (100, 50)) as d:
         await d.until("fire 10 SYNs")
         await d.press("3", "f1")
@@ -214,7 +218,7 @@ async def test_help_explains_the_panel_in_focus(play) -> None:
         assert "Follow the newest" in d.text
 
 
-async def test_quit(play) -> None:
+async def test_quit(play: Play) -> None:
     async with play("ten-syns") as d:
         await d.until("fire 10 SYNs")
         await d.press("q")
@@ -222,7 +226,7 @@ async def test_quit(play) -> None:
 
 
 @pytest.mark.parametrize("size", [(30, 8), (40, 10), (60, 16), (79, 23)])
-async def test_small_terminals(play, size) -> None:
+async def test_small_terminals(play: Play, size: tuple[int, int]) -> None:
     async with play("ten-syns", size) as d:
         if size == (30, 8):
             await d.until("too small")
@@ -231,7 +235,7 @@ async def test_small_terminals(play, size) -> None:
             assert "table" in d.text
 
 
-async def test_resizing_through_every_layout(play) -> None:
+async def test_resizing_through_every_layout(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
         await d.until("fire 10 SYNs")
         for size in ((200, 60), (30, 8), (120, 40), (80, 24), (200, 60)):
@@ -242,7 +246,7 @@ async def test_resizing_through_every_layout(play) -> None:
         assert d.app.focused is not None
 
 
-async def test_the_host_is_quiet_until_asked(play) -> None:
+async def test_the_host_is_quiet_until_asked(play: Play) -> None:
     async with play("host", (80, 24)) as d:
         await d.until("HOST")
         await d.until("P switches it on")
@@ -252,7 +256,7 @@ async def test_the_host_is_quiet_until_asked(play) -> None:
         await d.until("into a sandbox only")
 
 
-async def test_presenter_mode(play) -> None:
+async def test_presenter_mode(play: Play) -> None:
     async with play("ten-syns", (100, 30)) as d:
         await d.until("fire 10 SYNs")
         await d.press("f9", "b")
@@ -261,7 +265,7 @@ async def test_presenter_mode(play) -> None:
         assert "▀" in d.text
 
 
-async def test_reading_only_what_is_shown(play) -> None:
+async def test_reading_only_what_is_shown(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
         await d.until("fire 10 SYNs")
         ask = d.app.dashboard.question(1)
