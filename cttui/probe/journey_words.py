@@ -1,5 +1,6 @@
 """What trace messages mean: the rule behind a handle, where a packet ended, and why it may have vanished."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -111,12 +112,21 @@ class RuleBook:
         later = [
             (chain.priority, chain_label(other))
             for other, chain in self.base.items()
-            if chain.hook == here.hook and chain.priority > here.priority and not is_ours(other)
+            if chain.hook == here.hook and chain.priority > here.priority and not is_ours(other) and not is_counting(other)
             and (other[0] in ("inet", place[0]) or place[0] == "inet")
         ]  # fmt: skip
         if here.hook in ("prerouting", "output") and here.priority < CONNTRACK_PRIORITY:
             later.append((CONNTRACK_PRIORITY, "conntrack"))
         return min(later)[1] if later else ""
+
+
+_COUNTING = re.compile(r"cttui_\d+")
+"""kernel.stages names its tables so."""
+
+
+def is_counting(place: Place) -> bool:
+    """Whether a place is of stage counters (of this or of another probe): no stage of the packet's own path."""
+    return place[0] in ("ip", "ip6") and _COUNTING.fullmatch(place[1]) is not None
 
 
 def is_ours(place: Place) -> bool:

@@ -26,6 +26,7 @@ from cttui.probe.journey_words import (
     end_of,
     in_conntrack,
     in_order,
+    is_counting,
     is_final,
     is_ours,
     state_words,
@@ -93,6 +94,7 @@ class Journeys:
         self._places: list[Place] = []
         self._jumps: list[str] = []
         self._base: NDArray[np.bool_] = np.zeros(0, bool)
+        self._counting: NDArray[np.bool_] = np.zeros(0, bool)
         self._marker = -1
         self._last: Counter[LastStep] = Counter()
         self._recent: set[int] = set()
@@ -106,7 +108,7 @@ class Journeys:
         self._learn(places, jumps)
         steps, heads = batch.steps, batch.heads
         # Every chain that comes to its end sends a message of no rule before that of its policy.
-        useful = (steps["handle"] != 0) | (steps["kind"] != t.RULE)
+        useful = ((steps["handle"] != 0) | (steps["kind"] != t.RULE)) & ~self._counting[steps["place"]]
         steps, heads = steps[useful], heads[useful]
         if not len(steps):
             return
@@ -154,6 +156,7 @@ class Journeys:
             return
         self._places = list(places)
         self._base = np.array([self.book.position(place) is not None for place in places])
+        self._counting = np.array([is_counting(place) for place in places])
         mark = ("inet", self.table, MARKER)
         self._marker = places.index(mark) if mark in places else -1
 
@@ -255,7 +258,7 @@ class Journeys:
         stages = [
             (in_order(chain), chain_label(place), place)
             for place, chain in self.book.base.items()
-            if chain.hook in hooks and place[0] in mine and not is_ours(place)
+            if chain.hook in hooks and place[0] in mine and not is_ours(place) and not is_counting(place)
         ]
         for name, label in (
             ("prerouting_after_conntrack", CONNTRACK), ("output_after_conntrack", CONNTRACK),
