@@ -10,7 +10,6 @@ import sandboxed
 pytestmark = pytest.mark.kernel
 
 WORKER = """
-import fcntl, tempfile
 from cttui.kernel.ctfill import Filler
 from cttui.kernel.rules import Reader
 from cttui.model.packet import JourneysReading
@@ -41,10 +40,7 @@ def told(reading):
 async def main(box):
     for line in ARGS["rules"]:
         sh(line)
-    lock = None
     if ARGS["free"] is not None:
-        lock = os.open(os.path.join(tempfile.gettempdir(), "cttui-fill.lock"), os.O_RDWR | os.O_CREAT, 0o666)
-        fcntl.flock(lock, fcntl.LOCK_EX)
         top = int(sysctl.read("nf_conntrack_max")) - int(sysctl.read("nf_conntrack_count"))
         for _ in Filler().fill(top - ARGS["free"]):
             pass
@@ -71,7 +67,7 @@ def trace(
     user: bool = False,
 ):  # type: ignore[no-untyped-def]
     return sandboxed.run(
-        WORKER, timeout=160, user=user, rules=list(rules), count=count, packets=packets, text=text, free=free
+        WORKER, user=user, rules=list(rules), count=count, packets=packets, text=text, free=free
     )
 
 
@@ -91,7 +87,7 @@ def test_every_packet_is_delivered_and_knows_its_flow(user: bool) -> None:
     assert "cttui_trace_" in got["tables"] and "cttui_trace_" not in got["left"]
 
 
-def test_the_full_table_takes_three_of_ten() -> None:
+def test_the_full_table_takes_three_of_ten(full_table: None) -> None:
     got = trace(free=7)
     assert got["ends"] == [["delivered", 7], ["in conntrack: table full", 3]]
     assert got["cells"][:7] == [["passed"] * 4] * 7
