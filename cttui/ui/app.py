@@ -6,14 +6,18 @@ import os
 import signal
 
 from cttui.client.options import Options
+from cttui.client.recording import ReplayLink
 from cttui.ui.session import Session
 
 
 def run(options: Options) -> int:
     """Run the dashboard until it is left; the exit code.
 
-    128 + n after signal n, as a shell would say. The terminal is restored and every probe has ended.
+    128 + n after signal n, as a shell would say. The terminal is restored and every probe has ended. Raises
+    FaultError for a recording that can't be played.
     """
+    if options.replay is not None:
+        ReplayLink(options.replay)  # raises while there is still a shell to say it in
     # Read once, at Textual's import: no animation is worth its bytes over SSH.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     gc.disable()  # until the first frame is out: nothing made before it is garbage

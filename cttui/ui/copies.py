@@ -1,9 +1,11 @@
 """The forms in which what is under the cursor can be copied."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cttui.model import packet_words, words
+from cttui.model.packet import PacketRow
 from cttui.model.safe import clean
 from cttui.ui.cells import Cells
 from cttui.ui.dashboard import Dashboard
@@ -16,6 +18,8 @@ class Form:
 
     label: str
     text: str
+    later: Callable[[], str] | None = None
+    """Makes the text where that takes its time (scapy's import): called in a thread."""
 
 
 def forms(board: Dashboard) -> list[Form]:
@@ -34,7 +38,7 @@ def forms(board: Dashboard) -> list[Form]:
     elif panel == "packets" and (packet := board.packets.selected) is not None:
         out += [
             Form("packet as tcpdump line", packet_words.packet_line(packet)),
-            Form("packet as scapy expression", scapy_expression(packet.data)),
+            Form("packet as scapy expression", "", lambda: _scapy(packet)),
             Form("packet as hex", packet.data.hex(" ")),
         ]
     elif panel == "groups" and (row := board.groups.selected) is not None:
@@ -53,7 +57,7 @@ def flow_filter(flow: dict[str, object]) -> str:
     )
 
 
-def scapy_expression(data: bytes) -> str:
-    """The packet as scapy reads it back, byte for byte."""
-    layer = "IPv6" if data[:1] and data[0] >> 4 == 6 else "IP"
-    return f'{layer}(bytes.fromhex("{data.hex()}"))'
+def _scapy(packet: PacketRow) -> str:
+    from cttui.lab.dissect import as_scapy
+
+    return as_scapy(packet)

@@ -107,6 +107,8 @@ class Dashboard(Screen[None]):
         """What the banner says of settings that will be put back."""
         self.trouble = ""
         """What was asked for at the start and could not be done; Escape takes it away."""
+        self.lean = False
+        """Without history lines: for a slow line."""
         self.zoomed = ""
         self.presenting = False
         self.caption = ""
@@ -267,7 +269,7 @@ class Dashboard(Screen[None]):
             packets=PacketView(first=log_first, count=log_count) if self.shown("packets") else None,
             rules=200 if self.shown("hooks") else 0,
             tunables=bool(self.pending),
-            history=self.app.size.width // 2 if wide else 12,
+            history=0 if self.lean else self.app.size.width // 2 if wide else 12,
         )
 
     def heard(self, answer: Answer, flows: bool = True) -> None:
@@ -381,6 +383,8 @@ class Dashboard(Screen[None]):
 
     def on_resize(self, _event: events.Resize) -> None:
         self.settle_panels()
+        if self.answer is not None:
+            self.poke()
 
     def on_descendant_focus(self, _event: events.DescendantFocus) -> None:
         self.query_one(KeyBar).show(self.footer())

@@ -1,8 +1,9 @@
 """One flow, packet or rule with everything that is known of it."""
 
+import asyncio
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 from textual.app import ComposeResult
@@ -20,6 +21,9 @@ from cttui.ui.dialogs import Button, Buttons, Dialog, Read
 from cttui.ui.prose import Prose
 from cttui.ui.questions import Paragraphs
 from cttui.ui.watch import Seen, Watch
+
+if TYPE_CHECKING:
+    from cttui.lab.dissect import Dissection
 
 LABEL = 11
 
@@ -165,34 +169,43 @@ def rule_command(chain: Chain, rule: Rule) -> str:
     return f"{program} -t {clean(chain.table)} {text}"
 
 
-def packet_paragraphs(packet: PacketRow) -> Paragraphs:
-    """One packet: its line, what became of it, its bytes."""
+def packet_paragraphs(packet: PacketRow, dissection: "Dissection | None" = None) -> Paragraphs:
+    """One packet: its line, what became of it, its layers once they are dissected, its bytes."""
     out: Paragraphs = [(packet_words.packet_line(packet), "value"), ""]
     if packet.fate:
         lost = "lost" in packet.fate or "drop" in packet.fate
         out.append(_pair("fate", clean(packet.fate), "fate-lost" if lost else ""))
     if packet.ct_state:
         out.append(_pair("conntrack", clean(packet.ct_state)))
-    out.append(
-        _pair(
-            "length",
-            f"{packet.length:,} bytes"
-            + (f", {len(packet.data):,} kept" if len(packet.data) < packet.length else ""),
-        )
-    )
-    out.append("")
-    for at in range(0, len(packet.data), 16):
-        piece = packet.data[at : at + 16]
-        text = "".join(chr(b) if 32 <= b < 127 else "." for b in piece)
-        out.append((f"  {at:04x}  {piece[:8].hex(' '):<23}  {piece[8:].hex(' '):<23}  {text}", "muted"))
+    kept = f", {len(packet.data):,} kept" if len(packet.data) < packet.length else ""
+    out.append(_pair("length", f"{packet.length:,} bytes{kept}"))
+    if dissection is not None:
+        for layer in dissection.layers:
+            out += ["", (layer.name, "heading")]
+            out += [f"  {clean(name):<14} {clean(value)}" for name, value in layer.fields]
+        if dissection.note:
+            out += ["", (dissection.note, "level-warn")]
+        out += ["", ("In scapy's notation", "heading"), "  " + clean(dissection.scapy)]
+        out += ["", ("Bytes", "heading"), *((f"  {line}", "muted") for line in dissection.hexdump)]
     return out
 
 
 class PacketDetail(Read):
-    """A packet with its bytes."""
+    """A packet with its layers and bytes; scapy takes it apart in a thread."""
 
     def __init__(self, packet: PacketRow) -> None:
         super().__init__("Packet", packet_paragraphs(packet))
+        self._packet = packet
+
+    def on_mount(self) -> None:
+        self.run_worker(self._dissect())
+
+    async def _dissect(self) -> None:
+        from cttui.lab.dissect import dissect
+
+        dissection = await asyncio.to_thread(dissect, self._packet)
+        if self.is_mounted:
+            self.query_one(Prose).show(packet_paragraphs(self._packet, dissection))
 
 
 class FlowDetail(Dialog[None]):

@@ -1,5 +1,6 @@
 """Actions that only change what is looked at: filter, order, groups, columns, freezing, copying, help."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -219,7 +220,9 @@ class Looking:
         if chosen == "svg":
             self.save_picture()
             return
-        self.app.copy_text(forms[int(chosen)].text, forms[int(chosen)].label)
+        form = forms[int(chosen)]
+        text = form.text if form.later is None else await asyncio.to_thread(form.later)
+        self.app.copy_text(text, form.label)
 
     def save_picture(self) -> None:
         """The screen as an SVG file in the working folder."""

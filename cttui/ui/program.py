@@ -57,6 +57,7 @@ class Program(App[None]):
         self.keys, self._key_problems = keymap.check(config.keys)
         self.pasts = Watch()
         self.dashboard = Dashboard(self.view, session.state, self.act, self.key, self.pasts)
+        self.dashboard.lean = options.low_bandwidth
         self._handlers: dict[str, Callable[[], None]] = {}
         self._notices_seen: dict[str, int] = {}
 
@@ -106,6 +107,8 @@ class Program(App[None]):
         for problem in self._key_problems:
             self.say(problem, "warning")
         self.set_interval(1.0, self._tick)
+        # Back from Ctrl-Z the terminal is empty; only changed cells would be painted.
+        self.app_resume_signal.subscribe(self, lambda _app: self.redraw())
         gc.enable()
         gc.freeze()
 
@@ -156,7 +159,7 @@ class Program(App[None]):
 
     def redraw(self) -> None:
         """Paint everything again: another program wrote over the screen."""
-        self.screen.refresh(layout=True)
+        self.screen.refresh()
 
     def help(self) -> None:
         """Explain the panel in focus."""

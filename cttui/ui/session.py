@@ -61,10 +61,12 @@ class Session:
         self._running_jobs = False
         self.waiting_since: float | None = None
         """When the question now on its way was asked (time.monotonic); None: none is."""
+        # Every reading repaints what moved: half as many, half as much for a slow line.
+        hz = options.hz / 2 if options.low_bandwidth else options.hz
         self.state = State(
             Phase.OPENING,
             options.target,
-            options.hz,
+            hz,
             recording=options.replay is not None,
             other=options.other_target,
         )
