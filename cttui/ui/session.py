@@ -135,7 +135,9 @@ class Session:
                 gap = asked_at + LEAST_GAP_S - time.monotonic()
                 if gap > 0:
                     await asyncio.sleep(gap)
-                self._wake.clear()
+                    if self.state.target != target or self.state.phase is not Phase.LIVE:
+                        continue  # things changed meanwhile
+                self._wake.clear()  # this question answers every poke so far
                 asked_at = time.monotonic()
                 await self._ask_once(link, target)
             await self._pause(asked_at)

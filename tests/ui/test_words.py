@@ -1,0 +1,238 @@
+"""What questions, summaries and explanations say."""
+
+from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepDone, StepStarted
+from cttui.lab.tales import find
+from cttui.model import flow as f
+from cttui.model.hooks import HooksReading, Loss
+from cttui.model.messages import CounterDelta, Fault, FlowPage, Job, Result, Welcome
+from cttui.model.table import Health
+from cttui.model.tunables import Tunable
+from cttui.model.words import conntrack_line
+from cttui.ui import faults, questions
+from cttui.ui.bars import dump_words, header_line
+from cttui.ui.cells import width_of
+from cttui.ui.detail import flow_paragraphs
+from cttui.ui.prose import wrap
+from cttui.ui.session import Phase, State
+from cttui.ui.telling import BEFORE, OVER, RUNNING, Telling
+from cttui.ui.view import View
+from cttui.ui.watch import Watch, changes
+from tests.ui import samples
+
+
+def text(paragraphs: questions.Paragraphs) -> str:
+    return "\n".join(p if isinstance(p, str) else p[0] for p in paragraphs)
+
+
+def key(id_: str) -> str:
+    return f"<{id_}>"
+
+
+FULL = Result(
+    sent=10, seconds=0.1, new=7, new_by_state={"SYN_SENT": 7}, stats={"drop": 3, "found": 9},
+    counters=[
+        CounterDelta(backend="x", family="ip", table="raw", chain="PREROUTING", rule=1, text="-j CT", packets=10),
+        CounterDelta(backend="x", family="ip", table="raw", chain="PREROUTING", rule=0, text="", packets=10),
+        CounterDelta(backend="x", family="ip", table="mangle", chain="PREROUTING", rule=1, text="", packets=7),
+    ],
+)  # fmt: skip
+MAX = Tunable(name="nf_conntrack_max", value="262144", scope="machine", writable=True, why="")
+
+
+def test_a_setting_is_asked_about_in_full() -> None:
+    title, paragraphs = questions.set_question(MAX, "100", 60, count=5000)
+    said = text(paragraphs)
+    assert "nf_conntrack_max" in title
+    for word in (
+        "262144  →  100",
+        "whole machine",
+        "Every network namespace",
+        "after 60 s",
+        "keep it",
+        "holds 5,000",
+    ):
+        assert word in said, word
+    assert "dropped at once" not in text(questions.set_question(MAX, "300000", 60, count=5000)[1][:3])
+
+
+def test_values_are_bounded() -> None:
+    loose = Tunable(name="nf_conntrack_tcp_loose", value="1", scope="netns", writable=True, why="")
+    assert (
+        questions.set_plan(loose, "2") and questions.set_plan(loose, "x") and questions.set_plan(loose, "-1")
+    )
+    assert questions.set_plan(loose, "1"), "no change"
+    assert questions.set_plan(loose, " 0 ") == ""
+    assert questions.set_plan(MAX, str(1 << 31)) and not questions.set_plan(MAX, "0")
+
+
+def test_deleting_counts_nat_and_names_the_filter() -> None:
+    nat = samples.flow(1, status=f.CONFIRMED | f.DST_NAT)
+    page = FlowPage(rows=[samples.flow(0), nat], matched=20_000)
+    title, paragraphs = questions.delete_set_question(page, "dport=80", most=10_000, sandbox=False)
+    said = text(paragraphs)
+    assert title == "Delete 2 flows?"
+    for word in (
+        "`dport=80`",
+        "1 of them are translated",
+        "20,000 match",
+        "never" if False else "left alone",
+        "host in use",
+    ):
+        assert word in said, word
+    assert "NAT" in text(questions.delete_question(nat, conntrack_line(nat), sandbox=True)[1])
+
+
+def test_result_is_evidence() -> None:
+    said = text(questions.result_lines(FULL))
+    assert "10 packets" in said and "7 new: 7 SYN_SENT" in said and "drop      +3" in said
+    assert said.count("raw PREROUTING") == 1, "the policy that counted the same says nothing new"
+    assert "counts only" in said and "found" not in said
+    quiet = Result(sent=1, seconds=0.1, new=1, losses=[Loss(family="ip", hook="output", after="a", before="b", packets=1, cause="dropped by raw OUTPUT rule 1: -j DROP", source="raw OUTPUT rule 1 +1")])  # fmt: skip
+    assert "no conntrack statistic moved" in text(questions.result_lines(quiet))
+
+
+def test_summary_in_one_line() -> None:
+    job = Job(id=1, kind="fire", state="done", result=FULL)
+    assert faults.summary(job) == "burst  sent 10 · raw +10 · mangle +7 · new 7 SYN_SENT · drop +3"
+    assert "5 of 10" in faults.summary(Job(id=1, kind="fire", state="running", done=5, total=10))
+    failed = Job(id=1, kind="fire", state="failed", fault=Fault("x", "It broke.", "Mend it."))
+    assert faults.summary(failed) == "burst  It broke. Mend it."
+
+
+def test_losses_that_a_rule_meant_are_no_alarm() -> None:
+    ruled = Loss(family="ip", hook="output", after="defrag", before="raw", packets=10, cause="dropped by raw OUTPUT rule 1: -j DROP", source="raw OUTPUT rule 1 +10")  # fmt: skip
+    lost = Loss(family="ip", hook="prerouting", after="raw", before="conntrack", packets=3, cause="lost in conntrack: table full", source="drop +3")  # fmt: skip
+    table = samples.table(count=10, stats={}, rates={})
+    assert faults.loss_words(table, HooksReading(losses=[ruled]), None) == ""
+    assert "3 packets lost in conntrack" in faults.loss_words(table, HooksReading(losses=[ruled, lost]), None)
+    assert "table full" in faults.loss_words(samples.table(), None, FULL)
+
+
+def test_an_empty_table_says_why() -> None:
+    box = Welcome(
+        protocol=1, app="", target="sandbox", netns=1, kernel="", user="root", writes=True, can=["ctnetlink"]
+    )
+    host = Welcome(protocol=1, app="", target="host", netns=1, kernel="", user="no privilege", writes=False, can=[], cannot={"ctnetlink": "Needs root."})  # fmt: skip
+
+    def why(table: object, welcome: Welcome, **kw: object) -> str:
+        options = {"filter_text": "", "held": 0, "fillers_hidden": 0, **kw}
+        return "\n".join(faults.why_empty(table, welcome, key=key, **options))  # type: ignore[arg-type]
+
+    empty = samples.table(count=0, filler=0)
+    assert "<fire>" in why(empty, box)
+    assert "Needs root." in why(empty, host) and "sandbox of your own" in why(empty, host)
+    assert "none of 5 flows" in why(empty, box, filter_text="x", held=5)
+    assert "not active" in why(samples.table(active=False, active_why="No hook."), box)
+    assert "262,137 fillers" in why(samples.table(), box, fillers_hidden=262137)
+
+
+def test_explanation_covers_the_whole_picture() -> None:
+    health = Health(
+        counters_age_s=0.2, dump_age_s=5, events_attached=False, events_lost=2, ghosts=4, ring_drops=1
+    )
+    said = text(questions.explanation(samples.table(), health, [], [], FULL))
+    for word in (
+        "The table is full",
+        "drop 3",
+        "The last burst",
+        "lower bounds",
+        "2 times",
+        "4 flows ended",
+        "no room for 1",
+    ):
+        assert word in said, word
+
+
+def test_hostile_text_is_escaped_everywhere() -> None:
+    bad = "\x1b[31m[bold]x"
+    result = Result(sent=1, new=1, new_by_state={bad: 1}, counters=[CounterDelta(backend="x", family="ip", table="raw", chain="PREROUTING", rule=1, text=bad, packets=1)], kernel_log=[bad])  # fmt: skip
+    said = text(questions.result_lines(result, bad))
+    said += faults.summary(Job(id=1, kind="fire", state="done", result=result))
+    said += text(faults.restart_words(Fault("x", bad, bad), "sandbox", key))
+    assert "\x1b" not in said and "[bold]" in said
+
+
+def test_header_keeps_what_matters() -> None:
+    box = Welcome(
+        protocol=1, app="", target="sandbox", netns=4026532245, kernel="6.18.44", user="root", writes=True
+    )
+    for width in (20, 40, 60, 80, 200):
+        for phase in Phase:
+            state = State(phase, samples_target(), 1.0, welcome=box)
+            line = header_line(state, width=width, frozen_at="16:02:11")
+            assert sum(width_of(t) for t, _ in line) == width
+            if width >= 60:
+                assert "SANDBOX" in "".join(t for t, _ in line)
+    assert dump_words(None) == dump_words(9.9) == ""
+    assert dump_words(31) == dump_words(59) == "flows >30 s old"
+
+
+def samples_target() -> object:
+    from cttui.client.targets import Target
+
+    return Target("sandbox", "SANDBOX")
+
+
+def test_wrapping_hangs_beside_a_label() -> None:
+    lines = ["".join(t for t, _ in line) for line in wrap("timeout    " + "word " * 30, 40)]
+    assert lines[0].startswith("timeout    word") and all(x.startswith(" " * 11 + "word") for x in lines[1:])
+    assert all(len(x) <= 40 for x in lines)
+    assert wrap("", 10) == [()]
+
+
+def test_detail_says_nat_in_words() -> None:
+    flow = samples.flow(
+        0, status=f.CONFIRMED | f.DST_NAT | f.SEEN_REPLY, reply_src=samples.ip("10.0.0.7"), reply_sport=8080
+    )
+    said = text(flow_paragraphs(flow, None))
+    assert "DNAT: client dialled 192.0.2.1:80, answered by 10.0.0.7:8080" in said
+    assert "nf_conntrack_tcp_timeout_syn_sent" in said
+
+
+def test_watch_remembers_changes() -> None:
+    watch = Watch()
+    before = samples.flow(0)
+    after = samples.flow(0, state=3, status=f.CONFIRMED | f.SEEN_REPLY | f.ASSURED, timeout_s=432000)
+    assert changes(before, after) == [
+        "SYN_SENT → ESTABLISHED",
+        "+SEEN_REPLY",
+        "+ASSURED",
+        "timeout set to 432000 s",
+    ]
+    answer = samples_answer(before)
+    watch.see(answer, now=1.0)
+    watch.see(samples_answer(after), now=2.0)
+    past = watch.past(before.key)
+    assert past is not None and past.first == 1.0 and [when for when, _ in past.changes] == [2.0] * 4
+
+
+def samples_answer(flow: f.Flow) -> object:
+    from cttui.model.messages import Answer
+
+    return Answer(seq=1, at=0.0, table=samples.table(), health=Health(), flows=FlowPage(rows=[flow]))
+
+
+def test_view_joins_groups_and_filter() -> None:
+    view = View(filter="dport=80")
+    view.enter("tcp", "proto=tcp")
+    view.enter("SYN_SENT", "state=SYN_SENT")
+    assert view.whole_filter == "(proto=tcp) and (state=SYN_SENT) and (dport=80)"
+    assert view.breadcrumbs == "tcp › SYN_SENT"
+    assert view.leave() and view.whole_filter == "(proto=tcp) and (dport=80)"
+    assert view.leave() and view.whole_filter == "dport=80"
+    assert view.leave() and view.whole_filter == "" and not view.leave()
+
+
+def test_a_tale_told() -> None:
+    tale = find("ten-syns")
+    telling = Telling(tale)
+    assert telling.phase == BEFORE and "r runs it" in text(telling.story("n", "r"))
+    rows = tuple(telling.rows[1])
+    telling.take(StepStarted(1, 1, tale.steps[0], rows))
+    telling.take(Moving(tale.steps[0].moves[0]))
+    assert telling.phase == RUNNING and "▸" in text(telling.story("n", "r"))
+    telling.take(RowMeasured(1, 0, Row(rows[0].what, 10, 9, False)))
+    telling.take(StepDone(1, Result()))
+    telling.take(Finished(Outcome(tale.name, False, "6.18", rows=(Row("x", 10, 9, False),))))
+    assert telling.phase == OVER and "One prediction failed" in text(telling.story("n", "r"))
+    assert [row.measured for row, _ in telling.lines() if row is not None][0] == 9
