@@ -19,7 +19,8 @@ from cttui.lab.presets import PRESETS
 from cttui.lab.summary import describe
 from cttui.ui.burst import Burst, built
 from cttui.ui.cells import Cells, Line, clip, pad
-from cttui.ui.dialogs import Ask, Button, Buttons, Choose, Dialog, Entry, Field, Menu, Says
+from cttui.ui.dialogs import Ask, Button, Buttons, Choose, Dialog, Entry, Menu
+from cttui.ui.fields import Field, Says
 from cttui.ui.rows import Rows
 
 LABEL = 20

@@ -14,11 +14,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.suggester import Suggester
 from textual.widgets import Input
 
-from cttui.ui.cells import Cells, Line, Run, clip, pad, width_of
-from cttui.ui.prose import Prose, wrap
+from cttui.ui.cells import Cells, Line, Run, pad, width_of
+from cttui.ui.fields import Field, Says
+from cttui.ui.prose import Prose
 from cttui.ui.rows import Rows
 
 T = TypeVar("T")
@@ -335,49 +335,6 @@ class ChooseMany(Dialog[list[str] | None]):
     def _done(self) -> None:
         menu = self.query_one(Menu)
         self.dismiss([e.id for e in menu.entries if e.id in menu.chosen])
-
-
-class Field(Input):
-    """A text field of ours: plain, no markup, no frame."""
-
-    DEFAULT_CSS = "Field, Field:focus { border: none; height: 1; padding: 0; }"
-
-    def __init__(
-        self,
-        value: str = "",
-        placeholder: str = "",
-        id: str | None = None,
-        suggester: Suggester | None = None,
-    ) -> None:
-        super().__init__(
-            value, placeholder=placeholder, id=id, suggester=suggester, select_on_focus=False, compact=True
-        )
-
-
-class Says(Cells):
-    """One or more lines under a field: what is wrong with it, or what it means."""
-
-    DEFAULT_CSS = "Says { height: 1; }"
-
-    def __init__(self, text: str = "", style: str = "muted", id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._text, self._style = text, style
-
-    def say(self, text: str, style: str = "muted") -> None:
-        """Say something else."""
-        if (text, style) != (self._text, self._style):
-            self._text, self._style = text, style
-            self.paint()
-
-    def lay_out(self, width: int, height: int) -> list[Line]:
-        lines: list[Line] = []
-        for part in self._text.split("\n"):
-            lines += (
-                wrap(part, width, self._style)
-                if width_of(part) > width and height > 1
-                else [((clip(part, width), self._style),)]
-            )
-        return lines[:height]
 
 
 class Ask(Dialog[str | None]):

@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 from cttui.model import filters
 from cttui.ui.cells import Cells, Line
-from cttui.ui.dialogs import Field, Says
+from cttui.ui.fields import Field, Says
 
 PROMPT = " / "
 EXAMPLES = (

@@ -9,9 +9,9 @@ from cttui.model import filters
 from cttui.model.messages import FaultError
 from cttui.model.safe import clean
 from cttui.ui import copies, questions
-from cttui.ui.dashboard import PANELS
 from cttui.ui.dialogs import Choose, ChooseMany, Entry, Read
 from cttui.ui.filter_bar import FilterBar
+from cttui.ui.layouts import PANELS
 from cttui.ui.session import Phase
 from cttui.ui.view import Step
 

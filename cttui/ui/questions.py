@@ -176,11 +176,9 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
         )
     if result.kernel_log:
         out += [f"kernel    {clean(line, 160)}" for line in result.kernel_log[:6]]
-    if (
-        not any(result.stats.get(n) for n in ("drop", "insert_failed", "early_drop", "invalid"))
-        and not result.losses
-    ):
-        out.append(("losses    none that a rule did not mean: no conntrack statistic moved", "right"))
+    quiet = not any(result.stats.get(n) for n in ("drop", "insert_failed", "early_drop", "invalid"))
+    if quiet and not any(loss.is_loss and not by_rule(loss) for loss in result.losses):
+        out.append(("losses    none that no rule meant: no conntrack statistic moved", "right"))
     return out
 
 

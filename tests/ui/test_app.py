@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from cttui.ui.dashboard import layout_for
 from cttui.ui.dialogs import Menu
+from cttui.ui.layouts import layout_for
 from cttui.ui.session import Phase
 
 Play = Callable[..., Any]

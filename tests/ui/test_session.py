@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from cttui.client.link import Link
 from cttui.client.options import Options
 from cttui.client.targets import Target
 from cttui.model.messages import Action, Answer, Ask, Cancel, Done, FaultError, Job, Welcome
 from cttui.model.table import Health, TableReading
-from cttui.ui import session as module
-from cttui.ui.session import Phase, Session
+from cttui.ui.session import Phase, Session, State
 
 SANDBOX, HOST = Target("sandbox", "SANDBOX"), Target("host", "HOST")
 
@@ -80,7 +80,7 @@ class World:
 @pytest.fixture
 async def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(module.Link, "open", world.open)
+    monkeypatch.setattr(Link, "open", world.open)
     return world
 
 
@@ -167,7 +167,7 @@ async def test_an_answer_of_the_other_target_is_not_shown(world: World) -> None:
 
 
 async def test_death_and_restart(world: World) -> None:
-    states = []
+    states: list[State] = []
     session = make(world)
     session.changed = states.append
     session.start()
@@ -178,11 +178,9 @@ async def test_death_and_restart(world: World) -> None:
     assert session.state.fault is not None and "signal 9" in session.state.fault.sentence
     with pytest.raises(FaultError):
         await session.do(Cancel(job=1))
-    turns = 0
-    for _ in range(50):  # a dead session sleeps
+    for _ in range(50):  # a dead session sleeps, however often it is poked
         session.poke()
         await asyncio.sleep(0)
-        turns += 1
     await session.restart()
     await world.until(lambda: session.state.phase is Phase.LIVE)
     assert len(world.probes) == 2 and world.probes[0].closed

@@ -1,11 +1,12 @@
 """What questions, summaries and explanations say."""
 
+from cttui.client.targets import Target
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepDone, StepStarted
 from cttui.lab.tales import find
 from cttui.model import flow as f
 from cttui.model.hooks import HooksReading, Loss
-from cttui.model.messages import CounterDelta, Fault, FlowPage, Job, Result, Welcome
-from cttui.model.table import Health
+from cttui.model.messages import Answer, CounterDelta, Fault, FlowPage, Job, Result, Welcome
+from cttui.model.table import Health, TableReading
 from cttui.model.tunables import Tunable
 from cttui.model.words import conntrack_line
 from cttui.ui import faults, questions
@@ -75,7 +76,7 @@ def test_deleting_counts_nat_and_names_the_filter() -> None:
         "`dport=80`",
         "1 of them are translated",
         "20,000 match",
-        "never" if False else "left alone",
+        "left alone",
         "host in use",
     ):
         assert word in said, word
@@ -114,7 +115,7 @@ def test_an_empty_table_says_why() -> None:
     )
     host = Welcome(protocol=1, app="", target="host", netns=1, kernel="", user="no privilege", writes=False, can=[], cannot={"ctnetlink": "Needs root."})  # fmt: skip
 
-    def why(table: object, welcome: Welcome, **kw: object) -> str:
+    def why(table: TableReading, welcome: Welcome, **kw: object) -> str:
         options = {"filter_text": "", "held": 0, "fillers_hidden": 0, **kw}
         return "\n".join(faults.why_empty(table, welcome, key=key, **options))  # type: ignore[arg-type]
 
@@ -167,9 +168,7 @@ def test_header_keeps_what_matters() -> None:
     assert dump_words(31) == dump_words(59) == "flows >30 s old"
 
 
-def samples_target() -> object:
-    from cttui.client.targets import Target
-
+def samples_target() -> Target:
     return Target("sandbox", "SANDBOX")
 
 
@@ -206,9 +205,7 @@ def test_watch_remembers_changes() -> None:
     assert past is not None and past.first == 1.0 and [when for when, _ in past.changes] == [2.0] * 4
 
 
-def samples_answer(flow: f.Flow) -> object:
-    from cttui.model.messages import Answer
-
+def samples_answer(flow: f.Flow) -> Answer:
     return Answer(seq=1, at=0.0, table=samples.table(), health=Health(), flows=FlowPage(rows=[flow]))
 
 
@@ -235,4 +232,4 @@ def test_a_tale_told() -> None:
     telling.take(StepDone(1, Result()))
     telling.take(Finished(Outcome(tale.name, False, "6.18", rows=(Row("x", 10, 9, False),))))
     assert telling.phase == OVER and "One prediction failed" in text(telling.story("n", "r"))
-    assert [row.measured for row, _ in telling.lines() if row is not None][0] == 9
+    assert next(row.measured for row, _ in telling.lines() if row is not None) == 9

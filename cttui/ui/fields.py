@@ -1,0 +1,50 @@
+"""Text fields, and what is said below them."""
+
+from textual.suggester import Suggester
+from textual.widgets import Input
+
+from cttui.ui.cells import Cells, Line, clip, width_of
+from cttui.ui.prose import wrap
+
+
+class Field(Input):
+    """A text field of ours: plain, no markup, no frame."""
+
+    DEFAULT_CSS = "Field, Field:focus { border: none; height: 1; padding: 0; }"
+
+    def __init__(
+        self,
+        value: str = "",
+        placeholder: str = "",
+        id: str | None = None,
+        suggester: Suggester | None = None,
+    ) -> None:
+        super().__init__(
+            value, placeholder=placeholder, id=id, suggester=suggester, select_on_focus=False, compact=True
+        )
+
+
+class Says(Cells):
+    """One or more lines under a field: what is wrong with it, or what it means."""
+
+    DEFAULT_CSS = "Says { height: 1; }"
+
+    def __init__(self, text: str = "", style: str = "muted", id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._text, self._style = text, style
+
+    def say(self, text: str, style: str = "muted") -> None:
+        """Say something else."""
+        if (text, style) != (self._text, self._style):
+            self._text, self._style = text, style
+            self.paint()
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        lines: list[Line] = []
+        for part in self._text.split("\n"):
+            lines += (
+                wrap(part, width, self._style)
+                if width_of(part) > width and height > 1
+                else [((clip(part, width), self._style),)]
+            )
+        return lines[:height]
