@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cttui.flows.arena import zeros
 from cttui.flows.batch import Masks
 from cttui.flows.columns import DEFAULTS, KERNEL_COLUMNS, SCHEMA, Columns, Interned
 from cttui.flows.index import KeyIndex, Keys, Rows
@@ -45,14 +46,14 @@ class RowTable(FlowTable):
     """Rows by key. Times are monotonic seconds."""
 
     def __init__(self, interned: Interned, capacity: int = ROOM) -> None:
-        columns: Columns = {name: np.zeros(capacity, kind) for name, kind in SCHEMA.items()}
-        super().__init__(columns, np.zeros(capacity, np.bool_), np.zeros(capacity, np.bool_), interned)
+        columns: Columns = {name: zeros(capacity, kind) for name, kind in SCHEMA.items()}
+        super().__init__(columns, zeros(capacity, np.bool_), zeros(capacity, np.bool_), interned)
         self._high = 0
         self._virgin = 0  # rows from here on were never used: all zero
-        self._seen = np.zeros(capacity, np.uint32)  # epoch of the last sign of life
-        self._told = np.zeros(capacity, np.uint32)  # epoch of the last event or GET
-        self._base_bytes = np.zeros(capacity, np.uint64)  # what the next rate is measured from
-        self._base_s = np.zeros(capacity, np.float64)  # and when that was, 0: no counters read yet
+        self._seen = zeros(capacity, np.uint32)  # epoch of the last sign of life
+        self._told = zeros(capacity, np.uint32)  # epoch of the last event or GET
+        self._base_bytes = zeros(capacity, np.uint64)  # what the next rate is measured from
+        self._base_s = zeros(capacity, np.float64)  # and when that was, 0: no counters read yet
         self._ever: set[str] = set()  # optional columns some message carried: only these need resetting
         self._index = KeyIndex((4 * capacity).bit_length() - 1)
         self._ahead = 0  # where the next flow of a dump stands if the table has not changed since the last
@@ -240,7 +241,7 @@ class RowTable(FlowTable):
 
     def _resize(self, capacity: int) -> None:
         def resized(old: NDArray[Any]) -> NDArray[Any]:
-            new = np.zeros(capacity, old.dtype)
+            new = zeros(capacity, old.dtype)
             new[: self._high] = old[: self._high]
             return new
 

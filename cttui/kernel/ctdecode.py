@@ -28,16 +28,22 @@ def offsets_in(buffer: NDArray[np.uint8], start: int, end: int) -> NDArray[np.in
             lengths = buffer[start:end].view(np.uint32)[:: length >> 2]
             if (lengths == length).all():
                 return np.arange(start, end, length, dtype=np.int64)
-    offsets: list[int] = []
-    at = start
-    while at + HEADER.size <= end:
-        length = words[at >> 2]
-        if length < HEADER.size or at + length > end:
+    found: list[int] = []
+    at, last = start >> 2, end >> 2
+    while at < last:
+        length = words[at]
+        if length < _SHORTEST:
             break
-        offsets.append(at)
-        at += (length + 3) & ~3
-    return np.array(offsets, np.int64)
+        found.append(at)
+        at += (length + 3) >> 2
+    if at > last:
+        found.pop()  # it ends behind the end
+    offsets = np.array(found, np.int64)
+    offsets <<= 2
+    return offsets
 
+
+_SHORTEST = HEADER.size
 
 LAYOUTS_PER_LENGTH = 32
 ROUNDS = 48

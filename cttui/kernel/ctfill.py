@@ -128,14 +128,13 @@ class Filler:
             & (columns["proto"] == IPPROTO_TCP)
         )
         one = Identity(AF_INET, IPPROTO_TCP, _SRC, _DST, _SPORT, _DPORT, self.zone, 0, _ID)
-        messages = np.repeat(
-            np.frombuffer(delete_message(one, 0, ack=False), np.uint8)[None], mine.sum(), axis=0
-        )
-        _patch(messages, _SRC, columns["orig_src0"][mine])
-        _patch(messages, _DST, columns["orig_dst0"][mine])
-        _patch(messages, _SPORT.to_bytes(2, "big"), columns["orig_sport"][mine])
-        _patch(messages, _DPORT.to_bytes(2, "big"), columns["orig_dport"][mine])
-        _patch(messages, _ID.to_bytes(4, "big"), columns["id"][mine])
+        template = delete_message(one, 0, ack=False)
+        messages = np.repeat(np.frombuffer(template, np.uint8)[None], mine.sum(), axis=0)
+        _patch(messages, template, _SRC, columns["orig_src0"][mine])
+        _patch(messages, template, _DST, columns["orig_dst0"][mine])
+        _patch(messages, template, _SPORT.to_bytes(2, "big"), columns["orig_sport"][mine])
+        _patch(messages, template, _DPORT.to_bytes(2, "big"), columns["orig_dport"][mine])
+        _patch(messages, template, _ID.to_bytes(4, "big"), columns["id"][mine])
         return messages
 
 
@@ -144,20 +143,17 @@ _SRC, _DST, _SPORT, _DPORT, _ID = b"\xaa\xa1\xa2\xa3", b"\xbb\xb1\xb2\xb3", 0xCC
 _CARRIED = {"zone", "mark", "proto", "orig_src0", "orig_dst0", "orig_sport", "orig_dport", "id"}
 
 
-def _patch(messages: Messages, placeholder: bytes, values: NDArray[Any]) -> None:
-    """Put big-endian values, one a message, wherever the placeholder stands."""
-    if not len(messages):
-        return
+def _patch(messages: Messages, template: bytes, placeholder: bytes, values: NDArray[Any]) -> None:
+    """Put big-endian values, one a message, wherever the placeholder stands in the template."""
     size = len(placeholder)
     octets = values.astype(f">u{size}").view(np.uint8).reshape(-1, size)
-    template = messages[0].tobytes()
     at = template.find(placeholder)
     while at >= 0:
         messages[:, at : at + size] = octets
         at = template.find(placeholder, at + size)
 
 
-def _template(zone: int, mark: int, assured: bool, timeout_s: int) -> NDArray[np.uint8]:
+def _template(zone: int, mark: int, assured: bool, timeout_s: int) -> bytes:
     """One message that creates a filler."""
     target, port = address("192.0.2.1"), 80
     flow = Flow(
@@ -166,14 +162,14 @@ def _template(zone: int, mark: int, assured: bool, timeout_s: int) -> NDArray[np
         status=CONFIRMED | (SEEN_REPLY | ASSURED if assured else 0), timeout_s=timeout_s, state=_ESTABLISHED,
         mark=mark, zone=zone,
     )  # fmt: skip
-    return np.frombuffer(create_message(flow, 0, ack=False), np.uint8)
+    return create_message(flow, 0, ack=False)
 
 
-def _patched(template: NDArray[np.uint8], serials: NDArray[np.int64]) -> bytes:
+def _patched(template: bytes, serials: NDArray[np.int64]) -> bytes:
     """Messages for these serial numbers: each a source of its own."""
-    messages = np.repeat(template[None], len(serials), axis=0)
-    _patch(messages, _SRC, _FIRST_SOURCE + serials // _PORTS)
-    _patch(messages, _SPORT.to_bytes(2, "big"), _FIRST_PORT + serials % _PORTS)
+    messages = np.repeat(np.frombuffer(template, np.uint8)[None], len(serials), axis=0)
+    _patch(messages, template, _SRC, _FIRST_SOURCE + serials // _PORTS)
+    _patch(messages, template, _SPORT.to_bytes(2, "big"), _FIRST_PORT + serials % _PORTS)
     return messages.tobytes()
 
 

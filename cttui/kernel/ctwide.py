@@ -6,11 +6,13 @@ a signature of its first headers, all its headers are compared with that layout'
 say where in each message a column stands.
 """
 
+import sys
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cttui.flows.batch import Masks
 from cttui.flows.columns import DEFAULTS, SCHEMA, Columns, Interned
 from cttui.kernel.ctlayout import FIRST, Layout, intern_column
 
@@ -22,7 +24,8 @@ MOST = 256
 _SLOT_BITS = 16
 _PRIMES = [np.uint64(p) for p in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x27D4EB2F165667C5,
                                   0xD6E8FEB86659FD93, 0xA0761D6478BD642F)]  # fmt: skip
-_STEPS = {"u1": 1, ">u2": 2, ">u4": 4, ">u8": 4}
+_PAIR = "pair"
+_TWO = (">u8", _PAIR)
 
 
 def _signatures(words: Words, starts: Numbers, lengths: Numbers) -> NDArray[np.uint64]:
@@ -75,20 +78,27 @@ class Wide:
         # Rows are padded with the message's own length, at word 0.
         self._head_at = np.zeros((n, most), np.int64)
         self._heads = np.repeat(self._lengths[:, None].astype(np.uint32), most, axis=1)
-        self._at: dict[str, tuple[str, Numbers]] = {}
-        self._pairs: dict[str, tuple[Numbers, Numbers]] = {}
         for number, layout in enumerate(layouts):
             at = np.flatnonzero(layout.mask)
             self._head_at[number, : len(at)] = at
             self._heads[number, : len(at)] = layout.heads[at]
-            for name, (offset, kind) in layout.numbers.items():
-                table = self._at.setdefault(name, (kind, np.full(n, -1, np.int64)))[1]
-                table[number] = offset // _STEPS[kind]
-            for name, (high, low) in layout.pairs.items():
-                highs, lows = self._pairs.setdefault(
-                    name, (np.full(n, -1, np.int64), np.full(n, -1, np.int64))
-                )
-                highs[number], lows[number] = high, low
+        # A column is one word of the message, two for counters and for the type and code of ICMP.
+        self._names: list[tuple[str, str]] = sorted({
+            *((name, kind) for layout in layouts for name, (_, kind) in layout.numbers.items()),
+            *((name, _PAIR) for layout in layouts for name in layout.pairs),
+        })  # fmt: skip
+        self._has = np.zeros((n, len(self._names)), np.bool_)
+        self._at = np.zeros((n, 2 * len(self._names)), np.int64)
+        for column, (name, kind) in enumerate(self._names):
+            for number, layout in enumerate(layouts):
+                first = second = -1
+                if kind == _PAIR:
+                    first, second = layout.pairs.get(name, (-1, -1))
+                elif layout.numbers.get(name, (0, ""))[1] == kind:
+                    first = layout.numbers[name][0]
+                    second = first + 4 if kind == ">u8" else -1
+                self._has[number, column] = first >= 0
+                self._at[number, 2 * column : 2 * column + 2] = max(first, 0) >> 2, max(second, 0) >> 2
         self._zone_dirs = np.array([layout.zone_dir for layout in layouts], np.uint8)
         self._stale = False
 
@@ -117,65 +127,72 @@ class Wide:
 
     def columns(
         self, words: Words, starts: Numbers, which: Numbers, interned: Interned
-    ) -> tuple[Columns, dict[str, NDArray[np.bool_]]]:
+    ) -> tuple[Columns, Masks]:
         """(columns of messages of these layouts, where a column that only some of them carry is carried)."""
-        views: dict[str, NDArray[Any]] = {
-            "u1": words.view(np.uint8), ">u2": words.view(np.uint16), ">u4": words,
-            # every place where an u64 can start: attributes are aligned to four bytes only
-            ">u8": np.ndarray((max(len(words) - 1, 0),), ">u8", words, strides=(4,)),
-        }  # fmt: skip
-        bases = {"u1": starts * 4, ">u2": starts * 2, ">u4": starts, ">u8": starts}
         active = np.flatnonzero(np.bincount(which, minlength=len(self._layouts)))
+        has: NDArray[np.bool_] = self._has[active]
+        used = np.flatnonzero(np.logical_or.reduce(has, axis=0)).tolist()
+        always = np.logical_and.reduce(has, axis=0)
+        places: list[int] = []
+        for n in used:
+            places += [2 * n, 2 * n + 1] if self._names[n][1] in _TWO else [2 * n]
+        at = self._at[:, places][which]
+        at += starts[:, None]
+        read = words.take(at)
+        if sys.byteorder == "little":
+            read.byteswap(inplace=True)
         columns: Columns = {}
-        partial: dict[str, NDArray[np.bool_]] = {}
-        for name, (kind, table) in self._at.items():
-            offsets = table[active]
-            lowest = int(offsets.min())
-            if lowest < 0 and int(offsets.max()) < 0:
+        partial: Masks = {}
+        place = 0
+        for n in used:
+            name, kind = self._names[n]
+            values = _value(kind, read[:, place], read[:, place + 1] if kind in _TWO else None)
+            place += 2 if kind in _TWO else 1
+            if always[n]:
+                columns[name] = values
                 continue
-            at = table[which]
-            if lowest < 0:
-                carried = at >= 0
+            carried = self._has[:, n][which]
+            if name in columns or DEFAULTS.get(name):
+                _put(columns, partial, name, carried, values)
+            else:
+                columns[name] = values * carried  # what is not there is 0: quicker than choosing
                 partial[name] = carried
-                at[~carried] = 0
-            at += bases[kind]
-            values = views[kind].take(at)
-            if kind in (">u2", ">u4") and _LITTLE:
-                values.byteswap(inplace=True)
-            columns[name] = np.where(carried, values, DEFAULTS.get(name, 0)) if lowest < 0 else values
-        for name, (highs, lows) in self._pairs.items():
-            carried = highs[which] >= 0
-            if not carried.any():
-                continue
-            octets, rows, of = views["u1"], starts[carried] * 4, which[carried]
-            high, low = octets[rows + highs[of]].astype(np.uint16), octets[rows + lows[of]]
-            _put(columns, partial, name, carried, high << np.uint16(8) | low)
+        octets = words.view(np.uint8)
         for number in active.tolist():
             for name, (at_, length) in self._layouts[number].blobs.items():
                 carried = which == number
-                places = (starts[carried] * 4 + at_)[:, None] + np.arange(length)
-                _put(columns, partial, name, carried, intern_column(interned, name, views["u1"][places]))
+                bytes_at = (starts[carried] * 4 + at_)[:, None] + np.arange(length)
+                values = np.zeros(len(which), SCHEMA[name])
+                values[carried] = intern_column(interned, name, octets[bytes_at])
+                _put(columns, partial, name, carried, values)
         if self._zone_dirs[active].any():
             columns["zone_dir"] = self._zone_dirs[which]
         return columns, partial
 
 
-_LITTLE = np.little_endian
+def _value(kind: str, first: Words, second: Words | None) -> NDArray[Any]:
+    """The value in the words it stands in: attributes begin at a word, and their first byte is the highest."""
+    if kind == "u1":
+        return (first >> np.uint32(24)).astype(np.uint8)
+    if kind == ">u2":
+        return (first >> np.uint32(16)).astype(np.uint16)
+    if second is None:
+        return first
+    if kind == _PAIR:
+        return (first >> np.uint32(24) << np.uint32(8) | second >> np.uint32(24)).astype(np.uint16)
+    return first.astype(np.uint64) << np.uint64(32) | second
 
 
 def _put(
-    columns: Columns,
-    partial: dict[str, NDArray[np.bool_]],
-    name: str,
-    carried: NDArray[np.bool_],
-    values: NDArray[Any],
+    columns: Columns, partial: Masks, name: str, carried: NDArray[np.bool_], values: NDArray[Any]
 ) -> None:
     """Set some rows of a column that other rows may have from elsewhere, or not at all."""
     if name not in columns:
-        columns[name] = np.full(len(carried), DEFAULTS.get(name, 0), SCHEMA[name])
+        columns[name] = np.where(carried, values, DEFAULTS.get(name, 0))
         partial[name] = carried
-    elif name in partial:
-        partial[name] = partial[name] | carried
-    columns[name][carried] = values
+    else:
+        columns[name] = np.where(carried, values, columns[name])
+        if name in partial:
+            partial[name] = partial[name] | carried
     if name in partial and partial[name].all():
         del partial[name]
