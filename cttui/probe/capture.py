@@ -73,7 +73,7 @@ class Capture:
             mask = self._matcher(batch.packets, batch.headers)
             batch = PacketBatch(batch.packets[mask], batch.headers[mask])
         self.log.append(batch, time.monotonic())
-        self._names = self._ring.names
+        self._names.update(self._ring.names)
         if self._most and self.log.total >= self._most:
             self.stop()
         return True

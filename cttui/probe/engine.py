@@ -356,6 +356,12 @@ class Engine:
                         self.capture.stop()
                 case "stages":
                     self.hooks.arm() if on else self.hooks.disarm()
+                case "trace":
+                    if isinstance(action, Arm):
+                        hooks = ("prerouting", "output")
+                        await self.traces.arm(action.packets or 1000, action.filter, action.seconds or 30.0, hooks)
+                    else:
+                        self.traces.disarm()
                 case _:
                     raise FaultError("unknown-switch", f"There is no {action.what} to switch.")
         except OSError as e:
