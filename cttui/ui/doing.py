@@ -44,6 +44,9 @@ class Doing:
         self.session = app.session
         self.dashboard = app.dashboard
         self._job = 0
+        self._filling = False
+        self._fire_next = False
+        """A burst was asked for while the table is being filled: it is meant for the full table."""
         self._filled: set[int] = set()
         self._burst: Burst | None = None
         self._capturing = False
@@ -133,13 +136,17 @@ class Doing:
         if job.state == "running":
             return
         self._job = 0
+        fire_next, self._fire_next = self._fire_next, False
         if before is not None and before.id == job.id and before.state != "running":
             return
         if job.fault is not None:
             self.app.say_fault(job.fault)
+        elif fire_next and job.state == "done":
+            self.start(self.fire())
 
     async def do(self, action: object) -> int:
         """Send an action and follow its job in the banner."""
+        self._filling, self._fire_next = isinstance(action, Fill), False
         self._job = await self.app.do(action)  # type: ignore[arg-type]
         return self._job
 
@@ -155,6 +162,10 @@ class Doing:
     async def fire(self) -> None:
         """Fire the burst as composed."""
         self._need_sandbox()
+        if self._job and self._filling:
+            self._fire_next = True
+            self.app.say("The burst follows as soon as the table is filled.")
+            return
         if self._job:
             raise FaultError("busy", "A burst is still running.", f"{self.app.key('cancel')} stops it.")
         if self.session.state.phase is Phase.FROZEN:
