@@ -38,7 +38,8 @@ def _ssh_connection() -> tuple[str, int, str, int] | None:
 
 def _explain_death(target: Target, code: int | None, words: list[str]) -> Fault:
     """What a probe's exit means, from its exit code and the last lines it wrote to stderr."""
-    last = words[-1].strip() if words else ""
+    own = [word for word in words if "sigprocmask unblock failed" not in word]
+    last = own[-1].strip() if own else ""
     text = " ".join(words)
     if (
         target.kind == "sandbox"
@@ -64,6 +65,9 @@ def _explain_death(target: Target, code: int | None, words: list[str]) -> Fault:
             "Run as root: sudo cttui …",
         )
     how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+    if any("sigprocmask unblock failed" in word for word in words):
+        # unshare(1) failing to end by the signal that its child was ended by: a slip of util-linux 2.38.
+        how = "by a signal"
     said = f" Its last words: {last}" if last else " It said nothing."
     return Fault(
         "probe-died",
@@ -114,9 +118,7 @@ class Link:
                 got = await link._receive()
         except TimeoutError:
             await link.close()
-            raise FaultError(
-                "no-welcome", f"The probe said nothing within {_WELCOME_S:.0f} s.", "Try again."
-            ) from None
+            raise FaultError(*link._silence()) from None
         except BaseException:
             await link.close()
             raise
@@ -222,6 +224,18 @@ class Link:
                 raise FaultError(*await self._death())
             self._arrived.extend(self._decoder.feed(data))
         return self._arrived.popleft()
+
+    def _silence(self) -> tuple[str, str, str]:
+        """Fault fields for a probe that has not greeted in time: what came instead, if anything."""
+        words = " ".join(self._words)
+        said = f" Its words: {words}" if words else ""
+        if got := self._decoder.pending[:60]:
+            return (
+                "bad-frame",
+                f"No greeting came within {_WELCOME_S:.0f} s, but {got!r}.{said}",
+                "Does the other side print something before the probe starts?",
+            )
+        return "no-welcome", f"The probe said nothing within {_WELCOME_S:.0f} s.{said}", "Try again."
 
     async def _death(self) -> tuple[str, str, str]:
         """Fault fields for a probe that is gone: its own Fault frame if it left one, else its last words."""

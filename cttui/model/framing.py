@@ -29,6 +29,11 @@ class Decoder(Generic[T]):
         self._decoder: msgspec.msgpack.Decoder[T] = msgspec.msgpack.Decoder(type_)
         self._pending = bytearray()
 
+    @property
+    def pending(self) -> bytes:
+        """What has come of a message that is not complete yet."""
+        return bytes(self._pending)
+
     def feed(self, data: bytes) -> list[T]:
         """Messages completed by `data`.
 
