@@ -83,6 +83,10 @@ def lines(reading: dict[str, Any]) -> Iterator[str]:
                 what = h.get("rule") if "rule" in h else f"policy {h['policy']}"
                 packets = "–" if h["packets"] is None else h["packets"]
                 yield f"hook: {h['family']} {h['table']} {h['chain']:<16} {packets:>10}  {what}"
+        elif name == "stages" and value is not None:
+            for stage in value:
+                where = f"{stage['family']} {stage['hook']} {stage['priority']}"
+                yield f"stage: {where:<28} {stage['packets']:>10}  {stage['label']}"
         elif isinstance(value, dict):
             yield f"{name}: " + " ".join(f"{k}={v}" for k, v in value.items())
         elif isinstance(value, list):
