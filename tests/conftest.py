@@ -3,6 +3,7 @@
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,4 +21,24 @@ def full_table() -> Iterator[None]:
     """
     with Path(tempfile.gettempdir(), "cttui-fill.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _wait_for_the_programs_own_lock()
         yield
+
+
+def _wait_for_the_programs_own_lock(seconds: float = 120.0) -> None:
+    """A sandbox that somebody else filled (a dashboard, a tale): wait until it is gone, then let the test try."""
+    module = Path("/sys/module/nf_conntrack")
+    if not module.is_dir():
+        return
+    end = time.monotonic() + seconds
+    folder = os.open(module, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while time.monotonic() < end:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+    finally:
+        os.close(folder)

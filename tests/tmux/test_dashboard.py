@@ -1,0 +1,284 @@
+"""The program in a real terminal, as root and as an ordinary user, at two sizes: what a person reads.
+
+Everything asserted here is text on the screen. What the kernel counted is behind it: these runs have no
+recordings and no fakes.
+"""
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandboxed import python_for_nobody
+from test_deaths import alive, descendants, host_state, namespaces, wait_until
+
+pytestmark = [
+    pytest.mark.tmux,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, also to become an ordinary user"),
+]
+SIZES = [(80, 24), (160, 50)]
+FRESH = "fire 10 SYNs"
+FULL_S = 90.0
+"""A table is filled within seconds, beside a busy machine's other work within this."""
+
+
+def command(who: str) -> list[str]:
+    """The words that start the program from any folder, as `who`."""
+    python = [sys.executable] if who == "root" else python_for_nobody()
+    return [*python, "-P", "-m", "cttui"]
+
+
+@pytest.fixture(params=["root", "user"])
+def cttui(request: pytest.FixtureRequest) -> list[str]:
+    """The program's command, for root and for an ordinary user."""
+    return command(request.param)
+
+
+def probes_below(pid: int) -> list[int]:
+    """Processes that are a probe (not what `unshare` or a shell was told to start)."""
+    out = []
+    for child in descendants(pid):
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"probe" in words and b"python" in words[0] and b"cttui" in words:
+            out.append(child)
+    return out
+
+
+def programs_below(pid: int) -> list[int]:
+    """Processes that are the dashboard."""
+    out = []
+    for child in descendants(pid):
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"python" in words[0] and b"cttui" in words and not any(w.startswith(b"probe") for w in words):
+            out.append(child)
+    return out
+
+
+def counted(screen: str, table: str) -> int:
+    """What the path of the hooks shows at a table: `raw 10 ──▶ conntrack  7 … ──▶ mangle 7`."""
+    found = re.search(rf"\b{table}\D{{0,24}}?([\d,]+)", screen[screen.index("2 Hooks") :])
+    assert found is not None, screen
+    return int(found[1].replace(",", ""))
+
+
+@pytest.mark.parametrize(("columns", "rows"), SIZES)
+def test_ten_syns(tmux: Any, cttui: list[str], columns: int, rows: int) -> None:
+    tmux.start([*cttui, "--sandbox"], columns, rows)
+    screen = tmux.wait_for("SANDBOX", FRESH, "0 / 262,144" if _limit() == 262144 else "0 / ")
+    assert "Traceback" not in screen
+    tmux.keys("b")
+    screen = tmux.wait_for(
+        "raw +10", "mangle +10", "SYN_SENT 10", "10 packets", "198.51.100.2:10009", "192.0.2.1:80 [S]"
+    )
+    assert re.search(r"new 10 SYN_SENT", screen)
+    assert re.search(r"\b10 / ", screen)  # the gauge
+    tmux.wait_for("raw 10 ──▶ conntrack 10 ──▶ mangle 10" if columns == 80 else "mangle")
+    _quit(tmux)
+
+
+@pytest.mark.timeout(600)  # it waits for other full sandboxes
+def test_ten_syns_into_seven_slots(tmux: Any, cttui: list[str], full_table: None) -> None:
+    _start_full(tmux, cttui, 160, 50)
+    tmux.keys("b")
+    screen = tmux.wait_for("raw +10", "mangle +7", "new 7 SYN_SENT", "drop +3", "table full", deadline=FULL_S)
+    assert "100%" in screen
+    assert "0 free" in screen
+    assert "3 packets" in screen
+    _quit(tmux)
+
+
+@pytest.mark.timeout(600)  # it waits for other full sandboxes
+def test_ten_syns_into_seven_slots_on_a_small_screen(tmux: Any, cttui: list[str], full_table: None) -> None:
+    _start_full(tmux, cttui, 80, 24)
+    tmux.keys("b")
+    screen = tmux.wait_for("raw +10", "mangle +7", "drop +3", "table full", deadline=FULL_S)
+    assert "0 free" in screen
+    assert "3 packets" in screen
+    _quit(tmux)
+
+
+def _start_full(tmux: Any, argv: list[str], columns: int, rows: int) -> None:
+    """A sandbox with 7 free slots. Where somebody else's full sandbox is in the way it waits until that is gone."""
+    end = time.monotonic() + FULL_S
+    while True:
+        tmux.start([*argv, "--sandbox", "--free", "7"], columns, rows)
+        if tmux.wait_for_any(" 7 free", "Another sandbox", deadline=FULL_S) == " 7 free":
+            return
+        tmux.kill()
+        assert time.monotonic() < end, "another sandbox on this machine stayed full"
+
+
+def _limit() -> int:
+    return int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
+
+
+def _quit(tmux: Any, key: str = "q") -> None:
+    """Leave by a key: what stood on the screen before is there again, the exit code is 0, no mode is left."""
+    pid = tmux.pane_pid()
+    children = [p for p in descendants(pid) if p != pid]
+    tmux.keys(key)
+    screen = tmux.wait_for("before the program", "exit code 0")
+    assert screen.split() == ["before", "the", "program", "exit", "code", "0"]
+    modes = tmux.modes()
+    assert modes["alternate_on"] == "0"
+    assert modes["cursor_flag"] == "1"
+    assert modes["mouse_any_flag"] == "0"
+    wait_until(lambda: not alive(children))
+    assert alive(children) == []
+
+
+# ---------------------------------------------------------------- how it ends
+
+
+def _close_window(tmux: Any, _program: int) -> None:
+    tmux.close_window()
+
+
+def _signal(number: signal.Signals) -> Callable[[Any, int], None]:
+    return lambda _tmux, program: os.kill(program, number)
+
+
+ENDS: dict[str, tuple[Callable[[Any, int], None], str]] = {
+    "ctrl-c": (lambda tmux, _: tmux.keys("C-c"), "exit code 0"),
+    "SIGINT": (_signal(signal.SIGINT), f"exit code {128 + signal.SIGINT}"),
+    "SIGTERM": (_signal(signal.SIGTERM), f"exit code {128 + signal.SIGTERM}"),
+    "SIGHUP": (_signal(signal.SIGHUP), f"exit code {128 + signal.SIGHUP}"),
+    "window closed": (_close_window, ""),
+    "SIGKILL": (_signal(signal.SIGKILL), f"exit code {128 + signal.SIGKILL}"),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_nothing_is_left(tmux: Any, cttui: list[str], how: str) -> None:
+    before, known = host_state(), namespaces()
+    tmux.start([*cttui, "--sandbox"])
+    tmux.wait_for(FRESH)
+    everyone = descendants(tmux.pane_pid())
+    (program,) = programs_below(tmux.pane_pid())[-1:]
+    made = namespaces() - known
+    assert made
+    end, words = ENDS[how]
+    end(tmux, program)
+    if words:
+        screen = tmux.wait_for(words)
+        assert "Traceback" not in screen
+        if how != "SIGKILL":
+            assert screen.split() == f"before the program {words}".split()
+            assert tmux.modes()["alternate_on"] == "0"
+    shell = everyone[0]
+    rest = [pid for pid in everyone if pid != shell]
+    wait_until(lambda: not alive(rest))
+    assert alive(rest) == []
+    ours = made - known
+    wait_until(lambda: not any(_is_ours(n, everyone) for n in ours))
+    assert host_state() == before
+
+
+def _is_ours(netns: int, pids: list[int]) -> bool:
+    """Whether any of our processes is still in a namespace (colleagues' tests make namespaces, too)."""
+    for pid in pids:
+        try:
+            if os.stat(f"/proc/{pid}/ns/net").st_ino == netns:
+                return True
+        except OSError:
+            pass
+    return False
+
+
+# ---------------------------------------------------------------- what goes wrong
+
+
+def test_a_dead_probe_says_its_last_words_and_starts_again(tmux: Any, cttui: list[str]) -> None:
+    tmux.start([*cttui, "--sandbox"])
+    tmux.wait_for(FRESH)
+    (probe,) = probes_below(tmux.pane_pid())[-1:]
+    os.kill(probe, signal.SIGKILL)
+    screen = tmux.wait_for("probe ended", "R starts")
+    assert "nothing of it is left" in screen
+    assert "Traceback" not in screen
+    tmux.keys("R")
+    tmux.wait_for(FRESH)
+    tmux.keys("b")
+    tmux.wait_for("raw +10", "mangle +10")
+    _quit(tmux)
+
+
+def test_an_ordinary_user_on_the_host_sees_counters_and_how_to_get_the_rest(tmux: Any) -> None:
+    tmux.start([*command("user"), "--sandbox"])
+    tmux.wait_for(FRESH)
+    tmux.keys("h")
+    screen = tmux.wait_for("HOST", "The flows can't be read here", "CAP_NET_ADMIN")
+    assert f"/ {_limit():,}" in screen
+    assert "sudo" in screen
+    tmux.keys("h")
+    tmux.wait_for("SANDBOX", FRESH)
+    _quit(tmux)
+
+
+def test_forbidden_namespaces_are_said(tmux: Any) -> None:
+    tmux.start([*no_namespaces(command("user")), "--sandbox"])
+    screen = tmux.wait_for("does not let ordinary users make a sandbox")
+    flat = " ".join(screen.split())
+    assert "user.max_user_namespaces" in flat
+    assert "kernel.apparmor_restrict_unprivileged_userns" in flat
+    assert "Traceback" not in screen
+    _quit(tmux)
+
+
+def no_namespaces(argv: list[str]) -> list[str]:
+    """The command where no user namespace can be made: inside one whose own limit is 0, without privilege.
+
+    user.max_user_namespaces counts per user namespace, so the host's is left alone (namespaces(7)).
+    """
+    at = argv.index("env")
+    script = (
+        'echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
+    )
+    outer = ["unshare", "--user", "--map-user=0", "sh", "-c", script, "sh"]
+    return [*argv[:at], *outer, *argv[at:]]
+
+
+def test_small_terminal(tmux: Any) -> None:
+    tmux.start([*command("root"), "--sandbox"], 38, 9)
+    tmux.wait_for("too small")
+    _quit(tmux)
+
+
+def test_freeze_holds_the_picture_not_the_collection(tmux: Any, cttui: list[str]) -> None:
+    tmux.start([*cttui, "--sandbox"])
+    tmux.wait_for(FRESH)
+    tmux.keys("Space")
+    tmux.wait_for("FROZEN")
+    tmux.keys("Space")
+    tmux.keys("b")
+    tmux.wait_for("raw +10", "SYN_SENT 10")
+    assert "FROZEN" not in tmux.screen()
+    _quit(tmux)
+
+
+def test_host_and_sandbox_are_one_key_apart(tmux: Any) -> None:
+    tmux.start(command("root"))
+    tmux.wait_for("HOST", "2 Hooks")
+    tmux.keys("h")
+    tmux.wait_for("SANDBOX", FRESH)
+    _quit(tmux)
+
+
+def test_time_is_not_spent_before_the_first_frame(tmux: Any) -> None:
+    """No bar here (machines differ): a frame stands before the first reading has to be there."""
+    begun = time.monotonic()
+    tmux.start([*command("root"), "--sandbox"])
+    tmux.wait_for("cttui")
+    assert time.monotonic() - begun < 30
+    _quit(tmux)
