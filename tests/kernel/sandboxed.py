@@ -59,6 +59,17 @@ def python_for_nobody() -> list[str]:
     pytest.skip("no Python with our packages is readable to an ordinary user here")
 
 
+def without_user_namespaces(argv: list[str]) -> list[str]:
+    """The command of `python_for_nobody`, where no user namespace can be made.
+
+    It runs in a user namespace inside one whose user.max_user_namespaces is used up by it: that limit counts
+    per namespace (namespaces(7)), so the host's is left alone.
+    """
+    at = argv.index("env")
+    script = 'echo 1 >/proc/sys/user/max_user_namespaces && exec unshare --user --map-user=1000 "$@"'
+    return [*argv[:at], "unshare", "--user", "--map-root-user", "sh", "-c", script, "sh", *argv[at:]]
+
+
 def run(code: str, *, user: bool = False, timeout: float = 60, **args: object) -> dict[str, Any]:
     """The last line that `code` reported, run after PRELUDE in namespaces of its own; it finds `args` in ARGS."""
     if os.geteuid() != 0:

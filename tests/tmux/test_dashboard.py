@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandboxed import python_for_nobody
+from sandboxed import python_for_nobody, without_user_namespaces
 from test_deaths import alive, descendants, host_state, namespaces, wait_until
 
 pytestmark = [
@@ -227,26 +227,13 @@ def test_an_ordinary_user_on_the_host_sees_counters_and_how_to_get_the_rest(tmux
 
 
 def test_forbidden_namespaces_are_said(tmux: Any) -> None:
-    tmux.start([*no_namespaces(command("user")), "--sandbox"])
+    tmux.start([*without_user_namespaces(command("user")), "--sandbox"])
     screen = tmux.wait_for("does not let ordinary users make a sandbox")
     flat = " ".join(screen.split())
     assert "user.max_user_namespaces" in flat
     assert "kernel.apparmor_restrict_unprivileged_userns" in flat
     assert "Traceback" not in screen
     _quit(tmux)
-
-
-def no_namespaces(argv: list[str]) -> list[str]:
-    """The command where no user namespace can be made: inside one whose own limit is 0, without privilege.
-
-    user.max_user_namespaces counts per user namespace, so the host's is left alone (namespaces(7)).
-    """
-    at = argv.index("env")
-    script = (
-        'echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
-    )
-    outer = ["unshare", "--user", "--map-user=0", "sh", "-c", script, "sh"]
-    return [*argv[:at], *outer, *argv[at:]]
 
 
 def test_small_terminal(tmux: Any) -> None:
