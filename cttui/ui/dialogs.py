@@ -66,6 +66,11 @@ class Buttons(Cells):
         self._buttons = list(buttons)
         self._spans: list[tuple[int, int, str]] = []
 
+    def show(self, buttons: Sequence[Button]) -> None:
+        """Other answers."""
+        self._buttons = list(buttons)
+        self.paint()
+
     def lay_out(self, width: int, height: int) -> list[Line]:
         line: list[Run] = []
         self._spans = []

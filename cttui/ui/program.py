@@ -111,6 +111,10 @@ class Program(App[None]):
         self.app_resume_signal.subscribe(self, lambda _app: self.redraw())
         gc.enable()
         gc.freeze()
+        if self.options.tour:
+            from cttui.ui.tour import Tour
+
+            self.push_screen(Tour(self))
 
     def _take_themes(self) -> None:
         themes, problems = theme.load_themes()

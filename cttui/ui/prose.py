@@ -4,6 +4,8 @@ import re
 import textwrap
 from collections.abc import Sequence
 
+from textual.actions import SkipAction
+
 from cttui.ui.cells import Line, width_of
 from cttui.ui.rows import Rows
 
@@ -76,6 +78,10 @@ class Prose(Rows):
         self.total = len(lines)
         self.settle()
         return self.scrollbar(lines[self.top : self.top + height], width)
+
+    def action_open(self) -> None:
+        """Enter means nothing to a text: whoever holds it may have a use for it."""
+        raise SkipAction
 
     def action_move(self, rows: int) -> None:
         self.scroll_by(rows)

@@ -32,7 +32,7 @@ async def test_ten_syns(play: Play, size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_full_table(play: Play, size: tuple[int, int]) -> None:
-    async with play("full", size) as d:
+    async with play("full", size, free=7) as d:
         await d.until("7 free")
         await d.until("262,137 fillers" if size[0] < 100 else "fillers")
         await d.press("b")
@@ -51,8 +51,8 @@ async def test_full_table(play: Play, size: tuple[int, int]) -> None:
 
 async def test_everything_at_the_first_look(play: Play) -> None:
     """At 80×24, without a key: is the table filling, with what, is anything lost."""
-    async with play("full", (80, 24)) as d:
-        await d.until("262,137 / 262,144")
+    async with play("full", (80, 24), free=7) as d:
+        await d.until("ESTABLISHED 262,137")
         for word in (
             "7 free",
             "nearly full",
@@ -274,3 +274,13 @@ async def test_reading_only_what_is_shown(play: Play) -> None:
         ask = d.app.dashboard.question(2)
         assert ask.packets is None and ask.hooks is None and ask.flows is not None
         assert d.app.session.state.phase is Phase.LIVE
+
+
+async def test_the_tour_fires_and_explains(play: Play) -> None:
+    async with play("ten-syns", (80, 24), tour=True) as d:
+        await d.until("1 of 5")
+        await d.press("enter")
+        await d.until("2 of 5")
+        assert "mangle +10" in d.text and "198.51.100.2:10009" in d.text
+        await d.press("escape")
+        await d.until(lambda: len(d.app.screen_stack) == 1)
