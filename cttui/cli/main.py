@@ -130,12 +130,14 @@ def _dashboard(args: argparse.Namespace) -> int:
     from cttui.client.options import Options
 
     config = load(args.config)
-    if not args.replay and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise FaultError(
             "no-terminal",
             "The dashboard needs a terminal, and this is none.",
             "`cttui snapshot --json` gives one reading, `cttui tale table-full` an experiment as text.",
         )
+    if args.replay and not args.replay.is_file():
+        raise FaultError("usage", f"There is no recording {args.replay}.")
     hz = args.hz if args.hz is not None else float(config["rate_hz"])
     if not 0.1 <= hz <= 4:
         raise FaultError("usage", f"--hz {hz:g} is out of range.", "From 0.1 to 4 readings a second.")
