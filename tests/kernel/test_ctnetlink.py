@@ -1,6 +1,9 @@
 """ctnetlink against the kernel itself, with conntrack as the oracle. Each test in a namespace of its own."""
 
 import errno
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -291,3 +294,18 @@ report(marks=[one.mark for one in flows()])
 """
     )
     assert got["marks"] == [1] * 10
+
+
+@pytest.mark.kernel
+def test_a_short_soak_ends_equal_flow_by_flow() -> None:
+    """Churn and handshakes at the injector's full rate under dumps (the minute-long one: tools/bench_ct.py)."""
+    tool = sandboxed.REPOSITORY / "tools" / "bench_ct.py"
+    done = subprocess.run(
+        ["unshare", *sandboxed.NAMESPACES, sys.executable, str(tool), "--inside", "soak"],
+        env=os.environ | {"SOAK_ROUNDS": "3", "SOAK_PACKETS": "40000", "PYTHONPATH": str(sandboxed.REPOSITORY)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    got = json.loads(done.stdout)
+    assert got["packets"] == 150_000 and got["flows"] == 3_334
+    assert got["only_ours"] == got["only_theirs"] == got["undecoded"] == 0
