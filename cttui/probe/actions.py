@@ -35,6 +35,7 @@ from cttui.model.messages import (
 from cttui.model.tunables import TUNABLES
 from cttui.probe import headroom, sandbox, stimuli
 from cttui.probe.jobs import Progress
+from cttui.probe.traces import share_of_burst
 from cttui.probe.warden import WardenError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Actions:
         assert e.injector is not None
         await e.injector.start()
         if fire.trace:
-            await e.traces.arm(fire.count)
+            await e.traces.arm(share_of_burst(fire.count, fire.rate_pps))
         before = await e.measure.baseline()
 
         def report(sent: int) -> None:

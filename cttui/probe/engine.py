@@ -50,6 +50,8 @@ FIRST_DUMP_S = 0.15
 """How long the first answer waits for the first dump: a small table is then on the first screen."""
 CROWDED = 0.90
 """Share of the limit from which a host's listeners are switched off again."""
+UNSEEN_S = 60.0
+"""Stage counters on a host go when no question for hooks came for so long."""
 NOTICES = 20
 
 
@@ -187,6 +189,7 @@ class Engine:
             self._count_cost()
             if self.sandbox is None:
                 self._step_back(sample.count, sample.maximum)
+                self._put_away()
             due = max(due + INTERVAL_S, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
 
@@ -214,11 +217,24 @@ class Engine:
         if self.hooks.stages.armed:
             self.hooks.disarm()
             off.append("stage counters")
+        if self.traces.armed:
+            self.traces.disarm()
+            off.append("trace")
         if off:
             self.notice(
                 "warning",
                 f"The table is nearly full or dropping: {', '.join(off)} switched off to cost the host nothing.",
                 "Switch them on again if you need them: they then stay on.",
+            )
+
+    def _put_away(self) -> None:
+        """On a host, stage counters that nobody looks at go: an administrator's `nft -f` fails beside them."""
+        if self.hooks.stages.armed and self.hooks.unseen_s > UNSEEN_S:
+            self.hooks.disarm()
+            self.notice(
+                "info",
+                f"Stage counters off: nobody looked at the hooks for {UNSEEN_S:.0f} s. Their table is gone.",
+                "The same key switches them on again.",
             )
 
     def notice(self, level: str, sentence: str, remedy: str = "") -> None:
@@ -359,7 +375,9 @@ class Engine:
                 case "trace":
                     if isinstance(action, Arm):
                         hooks = ("prerouting", "output")
-                        await self.traces.arm(action.packets or 1000, action.filter, action.seconds or 30.0, hooks)
+                        await self.traces.arm(
+                            action.packets or 1000, action.filter, action.seconds or 30.0, hooks
+                        )
                     else:
                         self.traces.disarm()
                 case _:

@@ -53,6 +53,11 @@ class HookWatch:
         return self._last.at_s if self._last is not None else None
 
     @property
+    def unseen_s(self) -> float:
+        """Seconds since somebody looked, or since the stage counters were armed."""
+        return time.monotonic() - self._asked_at
+
+    @property
     def rules(self) -> RuleSet:
         """The last reading's rules."""
         return self._last.rules if self._last is not None else RuleSet([])
@@ -99,6 +104,7 @@ class HookWatch:
     def arm(self) -> None:
         """Count stages ourselves; losses are measured from the next reading on. Raises OSError."""
         self.stages.arm()
+        self._asked_at = time.monotonic()
         self._base = None
         self._wake.set()
 

@@ -18,14 +18,21 @@ from cttui.probe.journeys import Journeys
 from cttui.probe.packet_log import FlowLookup
 from cttui.probe.trace_filter import alternatives
 
-MOST_BURST = 10_000
-"""Packets of a burst that are traced."""
+MOST_BURST, MOST_AT_ONCE = 10_000, 1_000
+"""Packets of a burst that are traced, and of one faster than LOSSLESS_PPS: their messages fit a buffer whole."""
+LOSSLESS_PPS = 5_000.0
 GATHER_S = 0.01
 """How long messages wait: 600 of them at 5,000 packets a second, a tenth of the smallest buffer we get."""
 _NEARLY_FULL = 0.95
 """From here on the garbage collector frees entries (gc_worker): a table that was full may be a little below."""
 
 ReadRules = Callable[[], Awaitable[RuleSet]]
+
+
+def share_of_burst(count: int, rate_pps: float) -> int:
+    """How many packets of a burst are traced, so that no message is lost and a fast one stays fast."""
+    slow = 0 < rate_pps <= LOSSLESS_PPS
+    return min(count, MOST_BURST if slow else MOST_AT_ONCE)
 
 
 class Traces:

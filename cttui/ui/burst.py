@@ -42,7 +42,7 @@ class Burst:
             column = getattr(e, "column", None)
             where = f" (column {column + 1})" if isinstance(column, int) else ""
             raise FaultError("notation", f"{e}{where}") from e
-        return Fire(templates=templates, count=self.count, rate_pps=self.rate_pps, seed=self.seed)
+        return Fire(templates=templates, count=self.count, rate_pps=self.rate_pps, seed=self.seed, trace=True)
 
 
 @functools.lru_cache(maxsize=16)
