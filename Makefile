@@ -30,6 +30,19 @@ format: $(VENV)/.ready-dev
 bench: $(VENV)/.ready-dev
 	@$(BIN)/python tools/bench.py $(BENCH_ARGS)
 
+# Pages made from the program: keys, tales, settings, manual page, completions.
+keys: $(VENV)/.ready-dev
+	@for page in keys tales_doc settings man completion; do $(BIN)/python tools/make_$$page.py || exit; done
+
+docs: $(VENV)/.ready-docs keys
+	$(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
+
+# Real runs in the sandbox; some of them fill its table for seconds.
+screenshots: $(VENV)/.ready-dev
+	@sh tools/system-packages test
+	$(BIN)/python tools/screenshots.py $(SCENES)
+
 wheel: $(VENV)/.ready-dev
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
@@ -44,3 +57,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 $(VENV)/.ready-dev: pyproject.toml constraints.txt
 	@sh tools/python-environment "$(PYTHON)" "$(VENV)" '.[dev]'
 	@touch $(VENV)/.ready $@
+
+$(VENV)/.ready-docs: pyproject.toml constraints.txt
+	@sh tools/python-environment "$(PYTHON)" "$(VENV)" '.[dev,docs]'
+	@touch $(VENV)/.ready $(VENV)/.ready-dev $@

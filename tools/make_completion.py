@@ -1,0 +1,70 @@
+"""Write cttui/cli/completions/ from the parser (shtab); `--check` only says whether the files are right."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import shtab
+
+from cttui.cli.main import build_parser
+from cttui.lab.tales import ALL
+
+FOLDER = Path(__file__).resolve().parents[1] / "cttui" / "cli" / "completions"
+SHELLS = ("bash", "zsh", "fish")
+THEMES = Path(__file__).resolve().parents[1] / "themes"
+NETNS = {
+    "bash": "_cttui_netns",
+    "zsh": "{compadd -- /run/netns/*(N:t)}",
+    "fish": "command ls /run/netns 2>/dev/null",
+}
+PREAMBLE = {
+    "bash": "_cttui_netns() {\n  compgen -W \"$(command ls /run/netns 2>/dev/null)\" -- \"$1\"\n}\n",
+    "zsh": "",
+    "fish": "",
+}  # fmt: skip
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from _actions(child)
+
+
+def script(shell: str) -> str:
+    """The completion of one shell: options, commands, names of tales and themes, files, namespaces."""
+    # argparse wraps help at the terminal's width, and shtab reads COLUMNS through it.
+    os.environ["COLUMNS"] = "80"
+    parser = build_parser()
+    parser.epilog = None
+    for action in _actions(parser):
+        if action.dest in ("config", "record", "replay", "file"):
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        elif action.dest == "netns":
+            action.complete = NETNS  # type: ignore[attr-defined]
+        elif action.dest == "names":
+            action.choices = [tale.name for tale in ALL]
+        elif action.dest == "theme":
+            action.choices = sorted(path.stem for path in THEMES.glob("*.toml"))
+    return str(shtab.complete(parser, shell, preamble=PREAMBLE)).rstrip() + "\n"
+
+
+def main(argv: list[str]) -> int:
+    """0 if the files are right or were written."""
+    FOLDER.mkdir(exist_ok=True)
+    wrong = 0
+    for shell in SHELLS:
+        path, text = FOLDER / f"cttui.{shell}", script(shell)
+        if "--check" not in argv:
+            path.write_text(text, "utf-8")
+        elif not path.exists() or path.read_text("utf-8") != text:
+            print(f"{path} is out of date: run tools/make_completion.py", file=sys.stderr)
+            wrong = 1
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
