@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cttui import __version__
 from cttui.cli import faults
@@ -33,14 +33,21 @@ class _Parser(argparse.ArgumentParser):
         raise FaultError("usage", f"{message}.", remedy)
 
 
-def _add_target(parser: argparse.ArgumentParser) -> None:
+def _add_target(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
+    """`again`: the options of a command, whose absence must not wipe out those before it."""
+    absent: dict[str, Any] = {"default": argparse.SUPPRESS} if again else {}
     group = parser.add_argument_group("target (default: this network namespace)")
     one = group.add_mutually_exclusive_group()
     one.add_argument(
-        "--sandbox", action="store_true", help="a network namespace of its own where anything may be tried"
+        "--sandbox",
+        action="store_true",
+        help="a network namespace of its own where anything may be tried",
+        **absent,
     )
-    one.add_argument("--netns", metavar="NAME|PATH", help="a network namespace by name (ip netns) or path")
-    one.add_argument("--pid", type=int, metavar="PID", help="the network namespace of a process")
+    one.add_argument(
+        "--netns", metavar="NAME|PATH", help="a network namespace by name (ip netns) or path", **absent
+    )
+    one.add_argument("--pid", type=int, metavar="PID", help="the network namespace of a process", **absent)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -74,11 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     snapshot = commands.add_parser("snapshot", help="one reading of a target, no terminal needed")
-    _add_target(snapshot)
+    _add_target(snapshot, again=True)
     snapshot.add_argument("--json", action="store_true", help="as one JSON object")
 
     flows = commands.add_parser("flows", help="the conntrack table as text")
-    _add_target(flows)
+    _add_target(flows, again=True)
     flows.add_argument(
         "filter", nargs="*", metavar="FILTER", help="as in the dashboard: dport=443 state=SYN_SENT …"
     )
@@ -107,6 +114,18 @@ def build_parser() -> argparse.ArgumentParser:
 
     commands.add_parser("tour", help="the full-table tale in five screens, with you")
     return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What argparse does not see: options before a command that contradict it."""
+    if args.sandbox + (args.netns is not None) + (args.pid is not None) > 1:
+        raise FaultError("usage", "One target only: --sandbox, --netns or --pid.")
+    if args.command not in (None, "tour"):
+        for name in ("free", "record", "replay"):
+            if getattr(args, name) is not None:
+                raise FaultError(
+                    "usage", f"--{name} belongs to the dashboard, not to `cttui {args.command}`."
+                )
 
 
 def _target(args: argparse.Namespace) -> Target:
@@ -219,6 +238,7 @@ def main(argv: list[str]) -> int:
     """Run the command line; the exit code. A fault is a sentence on stderr, never a traceback."""
     try:
         args = build_parser().parse_args(argv)
+        _check(args)
         _refuse_other_systems()
         return _command(args)
     except FaultError as e:
