@@ -199,7 +199,7 @@ def explanation(
     if table.active is False:
         out += [
             ("Conntrack is not active in this namespace.", "level-warn"),
-            f"  {table.active_why}" if table.active_why else "  No hook of conntrack is registered, so no packet makes an entry.",
+            f"  {clean(table.active_why)}" if table.active_why else "  No hook of conntrack is registered, so no packet makes an entry.",
             "  A rule that needs it switches it on, e.g.  iptables -t raw -A PREROUTING -j CT", "",
         ]  # fmt: skip
     full = table.maximum and table.count is not None and table.count >= table.maximum

@@ -1,5 +1,6 @@
 """The table gauge: entries against the limit, in words, figures and a bar."""
 
+from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.ui.cells import Cells, Line, Run, fit, width_of
 
@@ -78,7 +79,7 @@ class Gauge(Cells):
                 [
                     (" table  ", "label"),
                     ("conntrack is not active in this namespace", "level-warn"),
-                    ("  " + reading.active_why, "muted"),
+                    ("  " + clean(reading.active_why), "muted"),
                 ],
                 width,
             )
@@ -114,5 +115,5 @@ class Gauge(Cells):
         if reading.count is not None and reading.count > reading.held > 0:
             parts.append(f"{reading.count - reading.held:,} unconfirmed, dying or not read yet")
         if reading.active is not None and reading.active_why:
-            parts.append(reading.active_why)
+            parts.append(clean(reading.active_why))
         return (("       " + " · ".join(parts), "muted"),)
