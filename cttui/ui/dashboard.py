@@ -245,7 +245,7 @@ class Dashboard(Screen[None]):
         if answer.packets is not None and flows:
             self.packets.show(answer.packets)
         if answer.hooks is not None:
-            self.hooks.show(answer.hooks)
+            self.hooks.show(answer.hooks, active=answer.table.active, why=answer.table.active_why)
         self._follow_settings(answer)
         self.say()
         self.tick(None)

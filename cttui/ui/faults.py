@@ -90,13 +90,25 @@ def restart_words(fault: Fault, target_kind: str, key: Key) -> list[str | tuple[
     return lines
 
 
+_NAMES = {
+    "fire": ("burst", "packets"),
+    "hold": ("burst", "packets"),
+    "fill": ("filling", "slots taken"),
+    "unfill": ("emptying", ""),
+    "delete": ("deleting", "flows"),
+}
+"""Kind of a job → what its line in the banner begins with, and what is counted."""
+
+
 def summary(job: Job) -> str:
-    """A burst in one line: sent, what the two rules counted, flows, losses."""
+    """A job in one line: how far it is, then what it did; of a burst: sent, what two rules counted, flows, losses."""
     result = job.result
+    name, unit = _NAMES.get(job.kind, (job.kind, ""))
     if job.state == "running":
-        return f"burst  {job.done:,} of {job.total:,} packets"
+        far = f"{job.done:,} of {job.total:,} {unit}" if job.total else clean(job.sentence) or "begins"
+        return f"{name}  {far}".rstrip()
     if job.fault is not None:
-        return f"burst  {clean(job.fault.sentence)} {clean(job.fault.remedy)}".rstrip()
+        return f"{name}  {clean(job.fault.sentence)} {clean(job.fault.remedy)}".rstrip()
     if result is None:
         return clean(job.sentence) or f"{job.kind} {job.state}"
     if result.answer and not result.sent:

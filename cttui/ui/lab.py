@@ -245,7 +245,9 @@ class TaleScreen(Screen[None]):
         if answer.packets is not None:
             self.query_one("#tale-packets", PacketLog).show(answer.packets)
         if answer.hooks is not None:
-            self.query_one("#tale-hooks", HookPath).show(answer.hooks)
+            self.query_one("#tale-hooks", HookPath).show(
+                answer.hooks, active=answer.table.active, why=answer.table.active_why
+            )
         return True
 
     # ------------------------------------------------------------ telling

@@ -43,7 +43,7 @@ class Program(App[None]):
 
     def __init__(self, options: Options, session: Session) -> None:
         self._theme_defaults = theme.variable_defaults()
-        super().__init__()
+        super().__init__(ansi_color=theme.native_colours())
         chops.install()
         Cells.ascii = ascii_only(os.environ)
         self.options = options
@@ -101,6 +101,8 @@ class Program(App[None]):
             "redraw": self.redraw,
         }
         await self.dashboard.furnish()
+        if not self.is_running:
+            return  # left again meanwhile
         table = self.dashboard.flows
         table.columns = self.memory.columns or self.options.config["flows.columns"]
         table.sort, table.descending = self.view.sort, self.view.descending
