@@ -25,6 +25,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from cttui.model.safe import clean
+
 Run = tuple[str, str]
 Line = tuple[Run, ...]
 
@@ -319,6 +321,10 @@ class Cells(Widget):
         if cached is not None and cached[0] == line:
             return cached[1]
         strip = Strip([Segment(text, self.style_named(style)) for text, style in line], self.size.width)
+        if not all(text.isprintable() for text, _ in line):
+            # The last gate before the terminal: what a widget forgot to clean.
+            cleaned = [Segment(clean(text), self.style_named(style)) for text, style in line]
+            strip = Strip(cleaned).adjust_cell_length(self.size.width)
         self._strips[y] = (line, strip)
         return strip
 
