@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cttui.model.messages import HOST_COUNT_FD, FaultError
+from cttui.model.safe import clean
 
 NETNS_FOLDER = Path("/run/netns")
 HOST_COUNT = (
@@ -79,7 +80,7 @@ def host(netns: str | None = None, pid: int | None = None) -> Target:
     else:
         assert netns is not None
         path = Path(netns) if "/" in netns else NETNS_FOLDER / netns
-        label = f"NETNS {path.name if '/' not in netns else netns}"
+        label = f"NETNS {clean(path.name if '/' not in netns else netns)}"
         if not path.exists():
             known = sorted(p.name for p in NETNS_FOLDER.iterdir()) if NETNS_FOLDER.is_dir() else []
             remedy = (
