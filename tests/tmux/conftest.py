@@ -16,6 +16,7 @@ class Tmux:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._started = 0
         self._socket = home / "tmux"
 
     def _tmux(self, *words: str) -> str:
@@ -33,6 +34,9 @@ class Tmux:
 
         A terminal with a history of its own stands around it: what was on screen before must come back.
         """
+        # A server that has just been killed may not be started again under its name at once.
+        self._started += 1
+        self._socket = self.home / f"tmux-{self._started}"
         variables = {"HOME": str(self.home), "LC_ALL": "C.UTF-8", "COLORTERM": "", **environment}
         # pytest exports COLUMNS and LINES, which would overrule the terminal's own size.
         words = shlex.join(

@@ -7,6 +7,7 @@ recordings and no fakes.
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -269,3 +270,34 @@ def test_time_is_not_spent_before_the_first_frame(tmux: Any) -> None:
     tmux.wait_for("cttui")
     assert time.monotonic() - begun < 30
     _quit(tmux)
+
+
+HOSTILE = "\x1b[31m[/foo]\u202eevil"
+
+
+def test_hostile_text_is_shown_as_text(tmux: Any) -> None:
+    """A rule's comment, a table's and an interface's name in another namespace; none of it may act."""
+    with subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", "echo ready; exec cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdin is not None and holder.stdout is not None
+        assert holder.stdout.readline() == b"ready\n"
+        try:
+            inside = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
+            for table, chain in (("raw", "PREROUTING"), ("filter", "INPUT")):
+                comment = ["-m", "comment", "--comment", HOSTILE, "-j", "CT" if table == "raw" else "ACCEPT"]
+                subprocess.run([*inside, "iptables", "-t", table, "-A", chain, *comment], check=True)
+            tmux.start([*command("root"), "--pid", str(holder.pid)], 160, 50)
+            tmux.wait_for(f"PID {holder.pid}", "2 Hooks", "raw PREROUTING")
+            tmux.keys("2")
+            tmux.wait_for("━2 Hooks")
+            tmux.keys("2")  # maximised: rules are whole
+            screen = tmux.wait_for("\\x1b[31m[/foo]\\u202eevil")
+            assert "Traceback" not in screen
+            assert "\u202e" not in screen
+            assert "\x1b" not in tmux.screen()
+            _quit(tmux)
+        finally:
+            holder.stdin.close()
