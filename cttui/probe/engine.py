@@ -50,6 +50,8 @@ FIRST_DUMP_S = 0.15
 """How long the first answer waits for the first dump: a small table is then on the first screen."""
 CROWDED = 0.90
 """Share of the limit from which a host's listeners are switched off again."""
+WARM_UP_S = 0.5
+"""The injector is started so long after the first answer: its imports would take the second core from it."""
 UNSEEN_S = 60.0
 """Stage counters on a host go when no question for hooks came for so long."""
 NOTICES = 20
@@ -87,6 +89,7 @@ class Engine:
         self._listeners: list[socket.socket] = []
         self._notices: list[Notice] = []
         self._watching = False
+        self._answered = asyncio.Event()
         self._filter_in_kernel = False
         self._crowded = False
         # From process start on: the imports before this are part of what we cost.
@@ -117,8 +120,7 @@ class Engine:
             can += ["fire", "fill"]
             self.watch.attach_events()
             await self._try("capture", self.capture.start(self.sandbox.device), can, cannot)
-            assert self.injector is not None
-            self._spawn(self.injector.start(), "injector")
+            self._spawn(self._warm_up(), "injector")
         if self.privileged:
             can += ["stages", "trace"]
             if self.sandbox is not None:
@@ -126,6 +128,8 @@ class Engine:
                     self.hooks.arm()
                 except OSError as e:
                     cannot["stages"] = f"Stages can't be counted: {e.strerror}."
+                # On a host only when somebody asks; here the first answer is then the sooner ready.
+                self._keep_reading()
         return Welcome(
             protocol=PROTOCOL,
             app=__version__,
@@ -138,6 +142,20 @@ class Engine:
             cannot={k: v for k, v in cannot.items() if k not in can},
             device=self.sandbox.device if self.sandbox else "",
         )
+
+    def _keep_reading(self) -> None:
+        """From now on: dumps and rules, at their own intervals."""
+        if not self._watching:
+            self._watching = True
+            self._spawn(self.watch.run(), "dumps")
+            self._spawn(self.hooks.run(), "hooks")
+
+    async def _warm_up(self) -> None:
+        """Have the injector ready by the time somebody presses a key."""
+        assert self.injector is not None
+        await self._answered.wait()
+        await asyncio.sleep(WARM_UP_S)
+        await self.injector.start()
 
     async def _try(
         self, what: str, work: Coroutine[Any, Any, None], can: list[str], cannot: dict[str, str]
@@ -254,11 +272,10 @@ class Engine:
         """Everything the question names, at one moment."""
         if ask.fresh:
             await self._refresh(ask)
-        elif not self._watching and self.privileged and (ask.flows is None or ask.flows.refresh):
-            self._watching = True
-            self._spawn(self.watch.run(), "dumps")
-            self._spawn(self.hooks.run(), "hooks")
+        elif not self._answered.is_set() and self.privileged and (ask.flows is None or ask.flows.refresh):
+            self._keep_reading()
             await self._first_readings()
+        self._answered.set()
         self.watch.drain_events(8)
         now = time.monotonic()
         page = self.queries.flows(ask.flows, now) if ask.flows is not None else None
@@ -326,10 +343,14 @@ class Engine:
             assured=counts.assured,
             evictable=counts.evictable,
             stats=sample.stats,
-            rates=self.counters.rates,
+            rates={k: v for k, v in self.counters.rates.items() if self._known(k)},
             history_interval_s=INTERVAL_S,
-            history=self.counters.history(history),
+            history=[line for line in self.counters.history(history) if self._known(line.name)],
         )
+
+    def _known(self, name: str) -> bool:
+        """Whether a rate has a source here: new and ended flows are seen by events and dumps only."""
+        return self.privileged or name not in ("new", "ended")
 
     def _health(self, now: float) -> Health:
         def age(at: float | None) -> float | None:
