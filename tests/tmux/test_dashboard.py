@@ -222,6 +222,7 @@ def test_an_ordinary_user_on_the_host_sees_counters_and_how_to_get_the_rest(tmux
     screen = tmux.wait_for("HOST", "The flows can't be read here", "CAP_NET_ADMIN")
     assert f"/ {_limit():,}" in screen
     assert "sudo" in screen
+    assert "new " not in screen.split("1 Flows")[0]  # a rate nobody may read is not shown as 0
     tmux.keys("h")
     tmux.wait_for("SANDBOX", FRESH)
     _quit(tmux)
