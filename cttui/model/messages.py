@@ -97,6 +97,8 @@ class Ask(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="ask")
 
     seq: int
     at: float | None = None
+    """A past moment for flows, groups and packets: the `at` of an earlier Answer. The probe keeps one moment,
+    from the first question that names it until one names another or none. None: the present."""
     flows: FlowView | None = None
     groups: list[GroupView] = []
     packets: PacketView | None = None
@@ -186,7 +188,7 @@ class Delete(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="de
 
 class Set(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="set"):
     """Write a sysctl of model.tunables, or in the sandbox any net.* one. Refused if the value is no longer
-    `expected_old`. On a host it is put back after `keep_s` seconds, or at exit, unless kept."""
+    `expected_old`. On a host it is put back after `keep_s` seconds (0: no deadline), or at exit, unless kept."""
 
     name: str
     value: str

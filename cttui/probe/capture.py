@@ -89,8 +89,9 @@ class Capture:
             self._drops += ring.drops
             ring.close()
 
-    def page(self, view: PacketView, now: float) -> PacketPage:
-        """The window of the log that `view` asks for."""
+    def page(self, view: PacketView, now: float, *, frozen: bool) -> PacketPage:
+        """The window of the log that `view` asks for; `frozen` holds the log at its present until it isn't."""
+        self.log.freeze() if frozen else self.log.thaw()
         return self.log.page(
             view,
             self.lookup,

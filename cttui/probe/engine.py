@@ -43,7 +43,7 @@ from cttui.probe.measure import Measure
 from cttui.probe.queries import Queries
 from cttui.probe.sandbox import Sandbox
 from cttui.probe.traces import Traces
-from cttui.probe.warden import Warden
+from cttui.probe.warden import Warden, news_words
 from cttui.probe.watch import Watch
 
 FIRST_DUMP_S = 0.15
@@ -116,6 +116,12 @@ class Engine:
             cannot["kmsg"] = self.log.why
         if self.privileged and not self.read_only:
             can.append("write")
+        else:
+            cannot["write"] = (
+                "cttui runs with --read-only: nothing is changed here. Start it without --read-only."
+                if self.read_only
+                else "Changing anything needs CAP_NET_ADMIN here: run cttui with sudo."
+            )
         if self.sandbox is not None:
             can += ["fire", "fill"]
             self.watch.attach_events()
@@ -207,6 +213,7 @@ class Engine:
             self._count_cost()
             if self.sandbox is None:
                 self._step_back(sample.count, sample.maximum)
+                self._tell_of_settings()
                 self._put_away()
             due = max(due + INTERVAL_S, time.monotonic())
             await asyncio.sleep(due - time.monotonic())
@@ -255,6 +262,15 @@ class Engine:
                 "The same key switches them on again.",
             )
 
+    def _tell_of_settings(self) -> None:
+        """What the warden did by itself: nobody asked for it just now, so it has to be said."""
+        for name, what in self.warden.news():
+            try:
+                value = sysctl.read(name)
+            except OSError:
+                value = "unreadable"
+            self.notice(*news_words(name, what, value))
+
     def notice(self, level: str, sentence: str, remedy: str = "") -> None:
         """Tell the person."""
         seq = self._notices[-1].seq + 1 if self._notices else 1
@@ -272,13 +288,14 @@ class Engine:
         """Everything the question names, at one moment."""
         if ask.fresh:
             await self._refresh(ask)
-        elif not self._answered.is_set() and self.privileged and (ask.flows is None or ask.flows.refresh):
-            self._keep_reading()
-            await self._first_readings()
+        elif self.privileged and (ask.flows is None or ask.flows.refresh):
+            if not (self._watching and self._answered.is_set()):
+                self._keep_reading()
+                await self._first_readings()
         self._answered.set()
         self.watch.drain_events(8)
         now = time.monotonic()
-        page = self.queries.flows(ask.flows, now) if ask.flows is not None else None
+        page = self.queries.flows(ask.flows, now, ask.at) if ask.flows is not None else None
         hooks = self.hooks.reading(ask.hooks) if ask.hooks is not None and self.privileged else None
         return Answer(
             seq=ask.seq,
@@ -286,8 +303,8 @@ class Engine:
             table=self._table(ask.history),
             health=self._health(now),
             flows=page,
-            groups=[self.queries.groups(view, now) for view in ask.groups],
-            packets=self.capture.page(ask.packets, now) if ask.packets is not None else None,
+            groups=[self.queries.groups(view, now, ask.at) for view in ask.groups],
+            packets=self.capture.page(ask.packets, now, frozen=ask.at is not None) if ask.packets else None,
             hooks=hooks,
             journeys=self.traces.reading(ask.journey) if ask.journey is not None else None,
             tunables=self.tunables() if ask.tunables else None,

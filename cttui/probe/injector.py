@@ -158,17 +158,19 @@ class Injector:
         self._sandbox = sandbox
         self._process: asyncio.subprocess.Process | None = None
         self._firing = False
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """Have the child ready (0.1 s: Python and numpy), so that the first burst need not wait for it."""
-        if self._process is not None and self._process.returncode is None:
-            return
-        box = self._sandbox
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "cttui.probe.injector", "--fd", str(box.fd),
-            "--link-header", box.link_header.hex(), "--wire", box.wire,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=(box.fd,),
-        )  # fmt: skip
+        async with self._starting:
+            if self._process is not None and self._process.returncode is None:
+                return
+            box = self._sandbox
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "cttui.probe.injector", "--fd", str(box.fd),
+                "--link-header", box.link_header.hex(), "--wire", box.wire,
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=(box.fd,),
+            )  # fmt: skip
 
     async def fire(self, fire: Fire, progress: Callable[[FireReport], None] | None = None) -> FireReport:
         """Carry out a burst. Raises FaultError: "burst-busy", "bad-template", "injector-died"."""

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from cttui.flows import groups, window
 from cttui.flows.select import select
+from cttui.flows.table import FlowTable
 from cttui.kernel import ctnetlink
 from cttui.model import filters
 from cttui.model.flow import DST_NAT, FILLER_MARK, FILLER_ZONE, SRC_NAT, Flow
@@ -21,42 +22,59 @@ class Queries:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._parsed: tuple[str, filters.Node | None] = ("", None)
+        self._moment: tuple[float, FlowTable] | None = None
+
+    def table(self, at: float | None, now: float) -> tuple[FlowTable, float]:
+        """The flows of the present, or of the moment `at`, and the time to count timeouts down to.
+
+        A moment is kept from the first question that names it until one names another or none.
+        """
+        if at is None:
+            self._moment = None
+            return self._watch.store, now
+        if self._moment is None or self._moment[0] != at:
+            self._moment = (at, self._watch.store.snapshot())
+        return self._moment[1], at
 
     def _node(self, text: str) -> filters.Node | None:
         if self._parsed[0] != text:
             self._parsed = (text, filters.parse(text))
         return self._parsed[1]
 
-    def _fillers(self) -> NDArray[np.bool_]:
-        columns = self._watch.store.columns
+    @staticmethod
+    def _fillers(table: FlowTable) -> NDArray[np.bool_]:
+        columns = table.columns
         mask: NDArray[np.bool_] = (columns["zone"] == FILLER_ZONE) & (columns["mark"] == FILLER_MARK)
         return mask
 
-    def _select(self, text: str, now: float, fillers: bool, ended: bool) -> tuple[NDArray[np.int64], int]:
+    def _select(
+        self, store: FlowTable, text: str, now: float, fillers: bool, ended: bool
+    ) -> tuple[NDArray[np.int64], int]:
         """Rows that match, and how many fillers were left out."""
-        store = self._watch.store
         rows = store.rows(ended=ended)
         hidden = 0
         if not fillers and len(rows):
-            keep = ~self._fillers()[rows]
+            keep = ~self._fillers(store)[rows]
             hidden = int(len(rows) - np.count_nonzero(keep))
             if hidden:
                 rows = rows[keep]
         node = self._node(text)
         return (rows if node is None else select(node, store.columns, rows, now, store.interned)), hidden
 
-    def flows(self, view: FlowView, now: float) -> FlowPage:
+    def flows(self, view: FlowView, now: float, at: float | None = None) -> FlowPage:
         """A window of flows; a filter that can't be read is answered by its error and column."""
-        store = self._watch.store
+        store, now = self.table(at, now)
         if view.keys:
             found = [row for key in view.keys if (row := store.row_of(key)) is not None]
-            at = np.array(found, np.int64)
-            return FlowPage(total=len(store), matched=len(found), rows=self._fresh(at, view, now))
+            rows = np.array(found, np.int64)
+            return FlowPage(total=len(store), matched=len(found), rows=self._fresh(store, rows, view, now))
         try:
-            rows, hidden = self._select(view.filter, now, view.fillers, ended=view.refresh)
+            rows, hidden = self._select(store, view.filter, now, view.fillers, ended=view.refresh)
             values = window.sort_values(store.columns, rows, view.sort, now, store.interned)
         except filters.FilterError as e:
-            return FlowPage(total=len(store), error=f"{e.message} {e.suggestion}".strip(), error_column=e.column)
+            return FlowPage(
+                total=len(store), error=f"{e.message} {e.suggestion}".strip(), error_column=e.column
+            )
         except KeyError:
             return FlowPage(total=len(store), error=f"There is no column {view.sort!r} to sort by.")
         count = min(view.count, MOST_ROWS)
@@ -69,39 +87,41 @@ class Queries:
         if view.anchored:
             wanted += max(follow_at, 0)
         first = max(0, min(wanted, len(rows) - 1)) if len(rows) else 0
-        at = rows[window.window(values, first, count, descending=view.descending)]
+        shown = rows[window.window(values, first, count, descending=view.descending)]
         nat = int(np.count_nonzero(store.columns["status"][rows] & np.uint32(SRC_NAT | DST_NAT)))
         return FlowPage(
             total=len(store),
             matched=len(rows),
             first=first,
-            rows=self._fresh(at, view, now),
+            rows=self._fresh(store, shown, view, now),
             fillers_hidden=hidden,
             follow_at=follow_at,
             nat=nat,
         )
 
-    def _fresh(self, rows: NDArray[np.int64], view: FlowView, now: float) -> list[Flow]:
-        """The rows' flows, read again one by one: timeouts and counters send no event."""
+    def _fresh(self, table: FlowTable, rows: NDArray[np.int64], view: FlowView, now: float) -> list[Flow]:
+        """The rows' flows, of the present read again one by one: timeouts and counters send no event."""
         store = self._watch.store
-        if view.refresh and len(rows) and self._watch.running:
+        if table is store and view.refresh and len(rows) and self._watch.running:
             live = rows[store.live[rows]]
             keys = store.columns["key"][rows]
             got = ctnetlink.get_many(self._watch.decoder, store.columns, live)
             store.put_get(got.batches, got.gone, now)
             rows = rows[store.columns["key"][rows] == keys]
-        return store.flows(rows, now)
+        return table.flows(rows, now)
 
-    def groups(self, view: GroupView, now: float) -> GroupPage:
+    def groups(self, view: GroupView, now: float, at: float | None = None) -> GroupPage:
         """A window of groups; an empty page for a filter that can't be read (the flow page tells)."""
-        store = self._watch.store
+        store, now = self.table(at, now)
         try:
-            rows, _ = self._select(view.filter, now, view.fillers, ended=False)
+            rows, _ = self._select(store, view.filter, now, view.fillers, ended=False)
         except filters.FilterError:
             return GroupPage(by=view.by)
         unknown = [key for key in view.by if key not in filters.GROUP_KEYS]
         if unknown or not view.by:
-            return GroupPage(by=view.by, error=f"Flows can't be grouped by {', '.join(unknown) or 'nothing'}.")
+            return GroupPage(
+                by=view.by, error=f"Flows can't be grouped by {', '.join(unknown) or 'nothing'}."
+            )
         if view.sort not in groups.SORTS:
             return GroupPage(by=view.by, error=f"Groups have no {view.sort!r} to sort by.")
         return groups.group(

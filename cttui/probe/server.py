@@ -4,7 +4,6 @@ stdin's EOF ends it: whoever asked is gone. Replies are written without blocking
 read gets no further answers until it does (it has one Ask outstanding anyway).
 """
 
-import argparse
 import asyncio
 import os
 import signal
@@ -19,6 +18,10 @@ if TYPE_CHECKING:
 
 NICE = 5
 """The probe yields to what it watches."""
+LAST_S = 1
+"""Seconds for an orderly end. asyncio can wait for ever for a subprocess that was being started when its task
+was cancelled (a pipe not yet connected never disconnects); nobody is left then to kill us."""
+USAGE = "usage: cttui probe [--sandbox]    (frames on stdin and stdout; not for use by hand)"
 
 
 class Server:
@@ -46,7 +49,10 @@ class Server:
         try:
             return await self._ended
         finally:
+            loop.remove_reader(0)
             serving.cancel()
+            # Before the loop cancels every task at once: the engine ends its children in order.
+            await asyncio.gather(serving, return_exceptions=True)
 
     def _served(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -59,6 +65,9 @@ class Server:
 
     def _end(self, code: int) -> None:
         if not self._ended.done():
+            # A handler: the first process of a PID namespace is deaf to signals without one.
+            signal.signal(signal.SIGALRM, lambda *_: os._exit(code))
+            signal.alarm(LAST_S)
             self._ended.set_result(code)
 
     def _readable(self) -> None:
@@ -140,13 +149,13 @@ class Server:
 
 def main(argv: list[str]) -> int:
     """Entry of `cttui probe`. Exit code 0 after EOF or a signal, 2 after a Fault, 1 after a bug."""
-    parser = argparse.ArgumentParser(prog="cttui probe")
-    parser.add_argument("--sandbox", action="store_true")
-    args = parser.parse_args(argv)
+    if argv not in ([], ["--sandbox"]):
+        print(USAGE, file=sys.stderr)
+        return 2
     os.nice(NICE)
     try:
         box = None
-        if args.sandbox:
+        if argv:
             from cttui.probe.sandbox import begin, open_sandbox
 
             opening = begin()

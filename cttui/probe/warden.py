@@ -36,9 +36,10 @@ class _Keeper:
         self.held: dict[str, _Guarded] = {}
 
     def guard(self, name: str, path: str, old: str, new: str, keep_s: float) -> None:
-        """A second change of the same setting keeps the first old value, and gets a new deadline."""
+        """A second change of the same setting keeps the first old value, and gets a new deadline (0: none)."""
         before = self.held.get(name)
-        self.held[name] = _Guarded(path, before.old if before else old, new, time.monotonic() + keep_s)
+        deadline = time.monotonic() + keep_s if keep_s > 0 else float("inf")
+        self.held[name] = _Guarded(path, before.old if before else old, new, deadline)
 
     def put_back(self, name: str, why: str) -> str:
         """`reverted`, `unchanged` (it holds the old value already), `left` (someone else wrote it) or an error."""
@@ -117,7 +118,7 @@ def _serve(keeper: _Keeper, wake: int, ended: list[str]) -> None:
         for name in [n for n, it in keeper.held.items() if it.deadline <= now]:
             _say({"news": keeper.put_back(name, "time ran out"), "name": name})
         wait = min((it.deadline for it in keeper.held.values()), default=now + 3600) - now
-        if 0 not in select.select([0, wake], [], [], max(wait, 0))[0]:
+        if 0 not in select.select([0, wake], [], [], min(max(wait, 0), 3600))[0]:
             continue
         data = os.read(0, 65536)
         if not data:
@@ -130,6 +131,27 @@ def _serve(keeper: _Keeper, wake: int, ended: list[str]) -> None:
 # ---------------------------------------------------------------- in the probe
 
 
+def news_words(name: str, what: str, value: str) -> tuple[str, str, str]:
+    """(level, sentence, remedy) of what the warden did with a setting by itself; `value` is its value now."""
+    match what:
+        case "reverted":
+            return "info", f"{name} is {value} again: nobody kept the change, so it was put back.", ""
+        case "unchanged":
+            return "info", f"{name} was {value} again already: nothing had to be put back.", ""
+        case "left":
+            return (
+                "warning",
+                f"{name} is {value}: somebody else wrote that meanwhile, so it was not put back.",
+                "",
+            )
+    why = what.removeprefix("error: ")
+    return (
+        "error",
+        f"{name} was not put back ({why}): it is {value}.",
+        f"Set it by hand: sysctl -w net.netfilter.{name}=…",
+    )
+
+
 class WardenError(Exception):
     """The warden does not answer: nothing may be written without it."""
 
@@ -140,7 +162,7 @@ class Warden:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
-        self._pending: dict[str, tuple[str, float]] = {}
+        self._pending: dict[str, tuple[str, float | None]] = {}
         self._news: list[tuple[str, str]] = []
 
     def start(self) -> None:
@@ -157,8 +179,9 @@ class Warden:
         )  # fmt: skip
 
     def guard(self, name: str, old: str, new: str, keep_s: float) -> None:
-        """Have `name` put back from `new` to `old` in `keep_s` seconds or when we end. Before the write.
+        """Have `name` put back from `new` to `old` in `keep_s` seconds (0: no deadline) or when we end.
 
+        To be called before the write.
         A second guard of the same name keeps the first old value. Raises WardenError: then do not write.
         """
         from cttui.kernel.sysctl import path_of
@@ -166,7 +189,7 @@ class Warden:
         self.start()
         self._ask(do="guard", name=name, path=str(path_of(name)), old=old, new=new, keep_s=keep_s)
         first = self._pending[name][0] if name in self._pending else old
-        self._pending[name] = (first, time.monotonic() + keep_s)
+        self._pending[name] = (first, time.monotonic() + keep_s if keep_s > 0 else None)
 
     def keep(self, name: str) -> bool:
         """Let the present value stay. False if nothing was pending (it may just have been put back)."""
@@ -178,11 +201,14 @@ class Warden:
         self._pending.pop(name, None)
         return self._process is not None and self._ask(do="undo", name=name) in ("reverted", "unchanged")
 
-    def pending(self) -> dict[str, tuple[str, float]]:
-        """name → (the value it will go back to, seconds left)."""
+    def pending(self) -> dict[str, tuple[str, float | None]]:
+        """name → (the value it will go back to, seconds left; None: when we end)."""
         self._collect()
         now = time.monotonic()
-        return {name: (old, max(deadline - now, 0.0)) for name, (old, deadline) in self._pending.items()}
+        return {
+            name: (old, None if deadline is None else max(deadline - now, 0.0))
+            for name, (old, deadline) in self._pending.items()
+        }
 
     def news(self) -> list[tuple[str, str]]:
         """What happened by itself since last asked: (name, `reverted`, `unchanged`, `left` or an error)."""
