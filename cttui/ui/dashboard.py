@@ -9,8 +9,8 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.screen import Screen
 
-from cttui.model.messages import Answer, Ask, Job, Notice, PacketView
-from cttui.model.packet import PacketPage
+from cttui.model.messages import Answer, Ask, Job, Notice
+from cttui.model.packet import JourneysReading, PacketPage
 from cttui.ui import actions, faults, keymap
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.layouts import LAYOUTS, PANELS, Banner, Detail, layout_for
@@ -51,6 +51,10 @@ class Dashboard(Screen[None]):
         self.answer: Answer | None = None
         self.notices: list[Notice] = []
         self.burst: Job | None = None
+        self.journeys: JourneysReading | None = None
+        """How the last traced packets ended."""
+        self.tracing = False
+        """A trace was armed by hand: the banner follows it."""
         self.pending = ""
         """What the banner says of settings that will be put back."""
         self.trouble = ""
@@ -205,7 +209,6 @@ class Dashboard(Screen[None]):
         first, count, follow = self.flows.question()
         readable = self.state.welcome is None or "ctnetlink" in self.state.welcome.can
         flows = self.view.flow_view(first, count, follow) if readable else None
-        log_first, log_count = self.packets.question()
         groups_first, groups_count = self.groups.question()
         wide = self._layout_name in ("wide", "huge") or self.zoomed == "statistics"
         return self.view.ask(
@@ -214,7 +217,8 @@ class Dashboard(Screen[None]):
             groups=min(groups_count, GROUP_ROWS) if self.shown("groups") and readable else 0,
             groups_first=groups_first,
             group_sort=(self.groups.sort, self.groups.descending),
-            packets=PacketView(first=log_first, count=log_count) if self.shown("packets") else None,
+            packets=self.packets.view() if self.shown("packets") else None,
+            journeys=int(self.tracing or (self.burst is not None and self.burst.kind == "fire")),
             rules=200 if self.shown("hooks") else 0,
             tunables=bool(self.pending),
             history=0 if self.lean else self.app.size.width // 2 if wide else 12,
@@ -244,6 +248,8 @@ class Dashboard(Screen[None]):
         self.packets.empty = ("No packets yet.", f"{self._key('capture')} switches it on.")
         if answer.packets is not None and flows:
             self.packets.show(answer.packets)
+        if answer.journeys is not None:
+            self.journeys = answer.journeys
         if answer.hooks is not None:
             self.hooks.show(answer.hooks, active=answer.table.active, why=answer.table.active_why)
         self._follow_settings(answer)
@@ -275,8 +281,9 @@ class Dashboard(Screen[None]):
     def say(self) -> None:
         """Bring the banner, and in presenter mode the big digits, up to date."""
         lines = faults.banner(
-            self.answer, self.state.welcome, self.burst, self.pending, self._key, self.trouble
-        )
+            self.answer, self.state.welcome, self.burst, self.pending, self._key, self.trouble,
+            self.journeys if self.tracing or self.burst is not None else None,
+        )  # fmt: skip
         if self.presenting and self.caption:
             lines.append((((f" {self.caption} ", "caption"),), ()))
         self.query_one(Banner).say(lines)
@@ -301,7 +308,10 @@ class Dashboard(Screen[None]):
             # Nothing of the other target may stay on screen.
             self.flows.clear()
             self.hooks.clear()
+            self.packets.narrow(filter_text="", flow_key=0)
+            self.packets.clear()
             self.packets.show(PacketPage())
+            self.journeys, self.tracing = None, False
             self.groups.clear()
             for figure in self._figures:
                 figure.show(None)
@@ -372,14 +382,28 @@ class Dashboard(Screen[None]):
         self._act("rule")
 
     def on_filter_bar_applied(self, event: "FilterBar.Applied") -> None:
+        if event.panel == "packets":
+            self._narrow_log(event.text)
+            if event.done:
+                self._act("packets-filtered")
+                self.packets.focus()
+            return
         self.filter_by(event.text)
         if event.done:
             self._act("filtered")
             self.flows.focus()
 
     def on_filter_bar_cancelled(self, event: "FilterBar.Cancelled") -> None:
+        if event.panel == "packets":
+            self._narrow_log(event.before)
+            self.packets.focus()
+            return
         self.filter_by(event.before)
         self.flows.focus()
+
+    def _narrow_log(self, text: str) -> None:
+        if self.packets.narrow(filter_text=text):
+            self.poke()
 
     def filter_by(self, text: str) -> None:
         """Show only what matches; the table goes back to its top."""

@@ -215,10 +215,18 @@ class FlowDetail(Dialog[None]):
         Binding("q,enter", "dismiss_none", "Close", show=False),
         Binding("y", "copy_line", "Copy the line", show=False),
         Binding("Y", "copy_command", "Copy the command", show=False),
+        Binding("L", "packets", "Its packets in the log", show=False),
     ]
 
-    def __init__(self, flow: Flow, watch: Watch, copy: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        watch: Watch,
+        copy: Callable[[str, str], None],
+        packets_of: Callable[[int], None] | None = None,
+    ) -> None:
         super().__init__()
+        self._packets_of = packets_of
         self.flow = flow
         self._watch = watch
         self._copy = copy
@@ -230,8 +238,9 @@ class FlowDetail(Dialog[None]):
             box.border_title = "Flow"
             yield Prose(self._paragraphs())
             yield Buttons(
-                [Button("y", "y", "copy line"), Button("Y", "Y", "copy command"), Button("", "Esc", "close")]
-            )
+                [Button("packets", "L", "its packets"), Button("y", "y", "copy line"), Button("Y", "Y", "copy command"),
+                 Button("", "Esc", "close")]
+            )  # fmt: skip
 
     def _paragraphs(self) -> Paragraphs:
         return flow_paragraphs(self.flow, self._watch.past(self.flow.key), self._packets, self._gone)
@@ -260,6 +269,12 @@ class FlowDetail(Dialog[None]):
         self.query_one(Prose).show(self._paragraphs())
         return True
 
+    def action_packets(self) -> None:
+        """Close, and narrow the log to this flow."""
+        self.dismiss(None)
+        if self._packets_of is not None:
+            self._packets_of(self.flow.key)
+
     def action_copy_line(self) -> None:
         """As `conntrack -L` prints it."""
         self._copy(words.conntrack_line(self.flow), "flow")
@@ -270,6 +285,8 @@ class FlowDetail(Dialog[None]):
 
     def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
         match event.button:
+            case "packets":
+                self.action_packets()
             case "y":
                 self.action_copy_line()
             case "Y":

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 from cttui.model.hooks import HooksReading
 from cttui.model.messages import Answer, Fault, Job, Result, Welcome
+from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.ui.cells import Line
+from cttui.ui.journey_text import ends_words
 from cttui.ui.questions import by_rule
 
 Key = Callable[[str], str]
@@ -191,7 +193,13 @@ def loss_words(table: TableReading, hooks: HooksReading | None, result: Result |
 
 
 def banner(
-    answer: Answer | None, welcome: Welcome | None, job: Job | None, pending: str, key: Key, trouble: str = ""
+    answer: Answer | None,
+    welcome: Welcome | None,
+    job: Job | None,
+    pending: str,
+    key: Key,
+    trouble: str = "",
+    journeys: JourneysReading | None = None,
 ) -> list[tuple[Line, Line]]:
     """Lines between the figures and the flows, each as (what stands at the left, what at the right edge)."""
     lines: list[tuple[Line, Line]] = []
@@ -240,4 +248,24 @@ def banner(
             ("stop " if running else "details ", "muted"),
         )
         lines.append((((f" {summary(job)}", style),), tail))
+    if journeys is not None and (journeys.total or journeys.armed):
+        lines.append(_traced(journeys, key))
     return lines
+
+
+def _traced(journeys: JourneysReading, key: Key) -> tuple[Line, Line]:
+    """`traced 10: 7 delivered, 3 in conntrack: table full`."""
+    words = f"{'tracing' if journeys.armed else 'traced'} {journeys.total:,}"
+    if journeys.capped:
+        words += f" of {journeys.total + journeys.capped:,}"
+    if journeys.ends:
+        words += f": {ends_words(journeys)}"
+    if journeys.lost:
+        words += " (trace messages lost)"
+    return (
+        ((f" {words}", "level-warn" if journeys.armed or journeys.lost else "value"),),
+        (
+            (f"  {key('journeys')} ", "key"),
+            ("journeys ", "muted"),
+        ),
+    )

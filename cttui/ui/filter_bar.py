@@ -9,6 +9,8 @@ from textual.message import Message
 from textual.widgets import Input
 
 from cttui.model import filters
+from cttui.model.messages import FaultError
+from cttui.model.packet_match import parse_packets
 from cttui.ui.cells import Cells, Line
 from cttui.ui.fields import Field, Says
 
@@ -16,6 +18,7 @@ PROMPT = " / "
 EXAMPLES = (
     "src=10.0.0.0/8  dport=443,8000-8999  state=SYN_SENT  unreplied  nat  not assured  bytes>1M  timeout<10"
 )
+PACKET_EXAMPLES = "src=10.0.0.0/8  dport=443,8000-8999  host=192.0.2.1  tcp  icmp  bytes>1000  not port=22"
 
 
 def judge(text: str) -> tuple[str, int, str]:
@@ -24,6 +27,18 @@ def judge(text: str) -> tuple[str, int, str]:
         filters.parse(text)
     except filters.FilterError as e:
         return e.message, e.column, e.suggestion
+    return "", -1, ""
+
+
+def judge_packets(text: str) -> tuple[str, int, str]:
+    """As `judge`, for the packet log: a packet has fewer attributes than a flow."""
+    wrong = judge(text)
+    if wrong[0]:
+        return wrong
+    try:
+        parse_packets(text)
+    except FaultError as e:
+        return e.fault.sentence.removesuffix("."), 0, ""
     return "", -1, ""
 
 
@@ -52,24 +67,26 @@ class FilterBar(Vertical):
     ]
 
     class Applied(Message):
-        """A right filter was typed so far; `done` says that Enter was pressed."""
+        """A right filter was typed so far; `done` says that Enter was pressed. `panel` is what it is for."""
 
-        def __init__(self, text: str, done: bool) -> None:
+        def __init__(self, text: str, done: bool, panel: str) -> None:
             super().__init__()
-            self.text, self.done = text, done
+            self.text, self.done, self.panel = text, done, panel
 
     class Cancelled(Message):
         """Escape: the filter from before the typing is wanted back."""
 
-        def __init__(self, before: str) -> None:
+        def __init__(self, before: str, panel: str) -> None:
             super().__init__()
-            self.before = before
+            self.before, self.panel = before, panel
 
     def __init__(self) -> None:
         super().__init__(id="filter-bar")
         self._before = ""
         self._past: list[str] = []
         self._at = -1
+        self.panel = "flows"
+        self._judge = judge
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -77,9 +94,10 @@ class FilterBar(Vertical):
             yield Field(id="filter-field")
         yield Says(EXAMPLES, id="filter-says")
 
-    def open(self, text: str, past: list[str]) -> None:
-        """Begin typing on top of `text`; `past` are earlier filters, the last first."""
+    def open(self, text: str, past: list[str], panel: str = "flows") -> None:
+        """Begin typing on top of `text`; `past` are earlier filters, the last first; `panel` flows or packets."""
         self._before, self._past, self._at = text, past, -1
+        self.panel, self._judge = panel, judge_packets if panel == "packets" else judge
         field = self.query_one(Field)
         field.can_focus = True
         field.value = text
@@ -102,7 +120,7 @@ class FilterBar(Vertical):
             return
         field = self.query_one(Field)
         text = field.value  # newer than the event's where keys come quickly
-        sentence, column, suggestion = judge(text)
+        sentence, column, suggestion = self._judge(text)
         says = self.query_one(Says)
         if not sentence:
             words = filters.complete(text, min(field.cursor_position, len(text)))
@@ -111,12 +129,12 @@ class FilterBar(Vertical):
                 + (
                     "Tab  " + "  ".join(words)
                     if words
-                    else EXAMPLES
+                    else (PACKET_EXAMPLES if self.panel == "packets" else EXAMPLES)
                     if not text
                     else "Enter keeps it, Esc takes it back"
                 )
             )
-            self.post_message(self.Applied(text, done=False))
+            self.post_message(self.Applied(text, False, self.panel))
             return
         hint = f" Did you mean {suggestion}?" if suggestion else ""
         offset = len(PROMPT) + column - int(field.scroll_offset.x)
@@ -125,16 +143,16 @@ class FilterBar(Vertical):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        if judge(event.value)[0]:
+        if self._judge(event.value)[0]:
             self.app.bell()
             return
         self.close()
-        self.post_message(self.Applied(event.value, done=True))
+        self.post_message(self.Applied(event.value, True, self.panel))
 
     def action_cancel(self) -> None:
         """Close, with the filter from before."""
         self.close()
-        self.post_message(self.Cancelled(self._before))
+        self.post_message(self.Cancelled(self._before, self.panel))
 
     def action_complete(self) -> None:
         """Finish the word before the cursor with the likeliest one."""

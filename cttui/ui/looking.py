@@ -86,6 +86,8 @@ class Looking:
             board.say()
         elif board.zoomed:
             board.zoom()
+        elif board.panel == "packets" and board.packets.narrow(filter_text="", flow_key=0):
+            self.session.poke()
         elif self.view.leave():
             board.flows.clear()
             self.session.poke()
@@ -94,7 +96,12 @@ class Looking:
             board.say()
 
     def filter(self) -> None:
-        """Type a filter."""
+        """Type a filter: for the packet log where that is in focus, else for the flows."""
+        if self.dashboard.panel == "packets":
+            self.dashboard.query_one(FilterBar).open(
+                self.dashboard.packets.filter_text, self.memory.filters, "packets"
+            )
+            return
         if not self.dashboard.shown("flows"):
             self.dashboard.go_to("flows")
         self.dashboard.query_one(FilterBar).open(self.view.filter, self.memory.filters)
@@ -185,7 +192,8 @@ class Looking:
             case "flows" if (flow := board.flows.selected) is not None:
                 from cttui.ui.detail import FlowDetail
 
-                self.app.push_screen(FlowDetail(flow, self.app.pasts, self.app.copy_text))
+                show = self.app.inspecting.show_packets_of
+                self.app.push_screen(FlowDetail(flow, self.app.pasts, self.app.copy_text, show))
 
     def moved(self) -> None:
         """The cursor is on another flow."""

@@ -27,6 +27,7 @@ from cttui.ui.watch import Watch
 
 if TYPE_CHECKING:
     from cttui.ui.doing import Doing
+    from cttui.ui.inspecting import Inspecting
 
 MOST_NOTICES = 30
 
@@ -38,6 +39,7 @@ class Program(App[None]):
     CSS_PATH = "dashboard.tcss"
     ENABLE_COMMAND_PALETTE = True
     doing: "Doing"
+    inspecting: "Inspecting"
     COMMAND_PALETTE_BINDING = "ctrl+underscore"  # ours is an action like the others
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings(actions.APP_IDS))
 
@@ -85,13 +87,16 @@ class Program(App[None]):
     async def _begin(self) -> None:
         # Only now what the first frame does without: dialogs, details, the filter's language.
         from cttui.ui.doing import Doing
+        from cttui.ui.inspecting import Inspecting
         from cttui.ui.looking import Looking
 
         self.session.start()
         self.doing = Doing(self)
+        self.inspecting = Inspecting(self)
         self._handlers = {
             **Looking(self).handlers(),
             **self.doing.handlers(),
+            **self.inspecting.handlers(),
             "quit": lambda: self.exit(),
             "help": self.help,
             "palette": self.action_command_palette,

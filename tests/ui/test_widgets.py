@@ -317,14 +317,15 @@ async def test_following_and_scrolling_back() -> None:
 
 async def test_the_log_says_what_it_does_not_show() -> None:
     page = s.packets(20, rate_pps=38_000.0, total=1_000_000, kept=100_000, matched=100_000, dropped=17,
-                     left_out="Left out: the SSH connection you watch through.", top=[("tcp 198.51.100.2 > 192.0.2.1 [S]", 37_000)])  # fmt: skip
+                     left_out="Left out: the SSH connection you watch through.", top=[("tcp 198.51.100.2 > 192.0.2.1 [S]", 15_892)], top_of=16_384)  # fmt: skip
     lines = await shown(PacketLog(), page, (160, 12))
     assert (
-        "38.0k pps, showing 1 in" in lines[0]
+        "38,000 pps, showing the newest 9" in lines[0]
         and "DROPPED 17 by the ring" in lines[0]
         and "last 100,000 kept" in lines[0]
     )
-    assert "SSH connection" in lines[1] and lines[2] == "  37.0k/s tcp 198.51.100.2 > 192.0.2.1 [S]"
+    assert "SSH connection" in lines[1] and lines[2].startswith("   97% tcp 198.51.100.2 > 192.0.2.1 [S]")
+    assert lines[2].endswith("most frequent of the newest 16,384")
     assert "The packet log is off." in (await shown(PacketLog(), PacketPage(), (80, 5)))[1]
     assert "No packets yet." in (await shown(PacketLog(), PacketPage(capturing=True), (80, 5)))[1]
 

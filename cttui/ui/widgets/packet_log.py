@@ -7,10 +7,11 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from cttui.model import packet_words, words
+from cttui.model import packet_words
+from cttui.model.messages import PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
-from cttui.ui.cells import Line, Run, clip, pad, width_of
+from cttui.ui.cells import Line, Run, clip, pad, spread, width_of
 from cttui.ui.rows import Rows
 
 _DIRECTIONS = {"broadcast": "bcast", "multicast": "mcast"}
@@ -56,8 +57,11 @@ class PacketLog(Rows):
         self.time_format = "absolute"
         """`absolute` or `delta`, see packet_words.time_words."""
         self.filter_text = ""
+        self.flow_key = 0
+        """Only packets of this flow; 0: all."""
         self.empty: Sequence[str] = ("No packets yet.",)
         self._base = 0
+        self._asked_top = 0
 
     # ------------------------------------------------------------ what the app asks and tells
 
@@ -71,12 +75,63 @@ class PacketLog(Rows):
         """`first` and `count` for the next PacketView."""
         return (-1 if self.following else self.top, max(1, self.body_height))
 
+    def view(self) -> PacketView:
+        """The question. While the log is scrolled back the window hangs on a packet, not on a row number: rows
+        move up as the oldest fall out of the log.
+        """
+        first, count = self.question()
+        anchor = 0
+        if not self.following and self.page.rows:
+            anchor = self.page.rows[0].seq
+            first -= self.page.first
+        self._asked_top = self.top
+        return PacketView(
+            filter=self.filter_text, flow_key=self.flow_key, first=first, count=count, anchor=anchor
+        )
+
     def show(self, page: PacketPage) -> None:
         """Take a page in and repaint what it changed."""
+        if not self.following:
+            moved = self._moved_by(page)
+            self.top, self.cursor, self._base = self.top + moved, self.cursor + moved, self._base + moved
         self.page, self.total = page, page.matched
         if self.following:
             self._to_end()
         self.settle()
+        self.paint()
+
+    def _moved_by(self, page: PacketPage) -> int:
+        """How far the rows have moved since the page before: negative when older ones fell out."""
+        before = {row.seq: at for at, row in enumerate(self.page.rows, self.page.first)}
+        for at, row in enumerate(page.rows, page.first):
+            if row.seq in before:
+                return at - before[row.seq]
+        # A jump to where nothing was known: the window begins where it was asked for, unless that is the end.
+        at_the_end = page.first + len(page.rows) >= page.matched
+        return 0 if at_the_end or not page.rows or not before else page.first - self._asked_top
+
+    def narrow(self, *, filter_text: str | None = None, flow_key: int | None = None) -> bool:
+        """Show only what matches; False where that is the case already."""
+        wanted = (
+            self.filter_text if filter_text is None else filter_text,
+            self.flow_key if flow_key is None else flow_key,
+        )
+        if wanted == (self.filter_text, self.flow_key):
+            return False
+        self.filter_text, self.flow_key = wanted
+        self.clear()
+        return True
+
+    def clear(self) -> None:
+        """Forget the page; what comes next is followed."""
+        self.page, self.total, self.top, self.cursor, self._base = (
+            PacketPage(capturing=self.page.capturing),
+            0,
+            0,
+            0,
+            0,
+        )
+        self.following = True
         self.paint()
 
     def follow(self, on: bool = True) -> None:
@@ -142,11 +197,15 @@ class PacketLog(Rows):
             lines.append(((" " + clean(page.left_out), "muted"),))
         if not page.rows:
             said = self.empty if page.capturing else ("The packet log is off.", *self.empty[1:])
+            if page.total and (self.filter_text or self.flow_key):
+                said = (f"None of {page.kept:,} packets in the log {self._only()}.", "Esc shows all of them.")
             return lines + [
                 ((" " + clip(text, width - 1), "muted" if i else ""),) for i, text in enumerate(said)
             ]
-        for text, packets in self._aggregate():
-            lines.append(((f" {words.si(packets):>6}/s ", "value"), (clean(text), "label")))
+        for i, (text, packets) in enumerate(self._aggregate()):
+            share = f" {100 * packets / max(1, page.top_of, packets):>4.0f}% "
+            of = f"most frequent of the newest {page.top_of:,} " if not i and page.top_of else ""
+            lines.append(tuple(spread([(share, "value"), (clean(text), "label")], [(of, "muted")], width)))
         room = height - len(lines)
         if self.following:
             self._base = page.first + max(0, len(page.rows) - room)
@@ -208,21 +267,34 @@ class PacketLog(Rows):
             return clean(row.fate), "fate-passed" if good else "fate-lost"
         return clean(row.ct_state), "fate-passed"
 
+    def _only(self) -> str:
+        """What the log is narrowed to."""
+        parts = ["is of this flow"] if self.flow_key else []
+        parts += [f"matches {clean(self.filter_text)}"] if self.filter_text else []
+        return " and ".join(parts)
+
     def _say(self) -> None:
         page = self.page
         shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
         sampled = ""
         if self.following and page.rate_pps > max(1, 4 * self.visible_rows):
-            sampled = f"{words.si(page.rate_pps)} pps, showing 1 in {page.rate_pps / max(1, self.visible_rows):,.0f}"
+            sampled = f"{page.rate_pps:,.0f} pps, showing the newest {self.visible_rows}"
         elif page.rate_pps:
-            sampled = f"{words.si(page.rate_pps)} pps"
+            sampled = f"{page.rate_pps:,.0f} pps"
         held = "" if self.following else "not following, F follows"
+        most = ""
+        if page.top and self.following and not self._aggregate():
+            text, packets = page.top[0]
+            most = f"{100 * packets / max(1, page.top_of, packets):.0f}% are {clean(text)}"
         self.note(
+            most,
             f"last {page.kept:,} kept" if page.kept < page.total else "",
             sampled,
+            "one flow" if self.flow_key else "",
             f"filter {clean(self.filter_text)}" if self.filter_text else "",
+            (clean(page.error), "level-warn"),
             held,
-            f"{shown} packet{'' if page.matched == 1 else 's'}" if page.total else "",
+            f"{shown} packet{'' if page.total == 1 else 's'}" if page.total else "",
             (f"DROPPED {page.dropped:,} by the ring" if page.dropped else "", "fate-lost"),
         )
 

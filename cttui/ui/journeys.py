@@ -1,0 +1,345 @@
+"""The journeys screen: traced packets × stages, and the way of the one under the cursor."""
+
+import asyncio
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.screen import Screen
+
+from cttui.model.messages import Answer, Ask, FaultError, JourneyView, PacketView
+from cttui.model.packet import Journey, JourneysReading, PacketRow
+from cttui.model.pcapng import head_of
+from cttui.model.safe import clean
+from cttui.ui import journey_text as text
+from cttui.ui.bars import Header, KeyBar
+from cttui.ui.cells import Cells, Line, clip
+from cttui.ui.dialogs import Choose, Entry
+from cttui.ui.prose import Prose, wrap
+from cttui.ui.session import Session
+from cttui.ui.widgets.journey_table import JourneyTable
+
+if TYPE_CHECKING:
+    from cttui.ui.inspecting import Inspecting
+    from cttui.ui.program import Program
+
+PAGE = 1_000
+"""Journeys asked for at once: about 1.5 MB."""
+MOST_COPIED = 1_000
+NEARBY = 2_000
+"""Packets of the log that are searched for the one that was traced."""
+
+
+async def all_journeys(session: Session, most: int) -> JourneysReading:
+    """The first `most` journeys in one reading. Raises FaultError."""
+    whole: JourneysReading | None = None
+    first = 0
+    while True:
+        count = min(PAGE, most - first)
+        answer = await session.once(
+            lambda seq, first=first, count=count: Ask(  # type: ignore[misc]
+                seq=seq, journey=JourneyView(first=first, count=count)
+            )
+        )
+        page = answer.journeys
+        if page is None:
+            return whole or JourneysReading()
+        whole = (
+            page
+            if whole is None
+            else msgspec.structs.replace(page, first=0, journeys=[*whole.journeys, *page.journeys])
+        )
+        first += len(page.journeys)
+        if not page.journeys or first >= min(page.total, most):
+            return whole
+
+
+def same_packet(journey: Journey, row: PacketRow) -> bool:
+    """Whether a trace message quotes this packet of the log (others may have the same headers)."""
+    return bool(journey.data) and journey.data == head_of(row.data)
+
+
+class About(Cells):
+    """Where the packets ended, and what is not among the journeys."""
+
+    DEFAULT_CSS = "About { height: auto; max-height: 4; }"
+
+    def __init__(self) -> None:
+        super().__init__(id="journeys-about")
+        self._said: list[tuple[str, str]] = []
+
+    def say(self, said: list[tuple[str, str]]) -> None:
+        """(sentence, style) a paragraph."""
+        if said != self._said:
+            self._said = said
+            self.refresh(layout=True)
+            self.paint()
+
+    def get_content_height(self, container: object, viewport: object, width: int) -> int:
+        """Lines it takes."""
+        return len(self.lay_out(width, 4))
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        lines = [line for said, style in self._said for line in wrap(f" {said}", width, style)]
+        return lines[:height]
+
+
+class JourneysScreen(Screen[None]):
+    """See the module. `near`: the packet of the log at whose journey to begin."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,J", "leave", "Back to the dashboard", show=False),
+        Binding("l", "flow", "Its flow", show=False),
+        Binding("y", "copy", "Copy", show=False),
+        Binding("a", "arm", "Trace packets of a filter", show=False),
+        Binding("x", "stop", "Stop the trace", show=False),
+        Binding("space", "freeze", "Freeze", show=False),
+    ]
+
+    def __init__(self, program: "Program", inspecting: "Inspecting", near: PacketRow | None = None) -> None:
+        super().__init__(id="journeys")
+        self._program = program
+        self._inspecting = inspecting
+        self._near = near
+        self.reading: JourneysReading | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Header(self._program.session.state)
+        yield About()
+        with Container(id="journeys-both"):
+            yield JourneyTable(id="journeys-table")
+            yield Prose([], heading="The way of this packet", id="journeys-way", indent=1)
+        yield KeyBar(self._footer)
+
+    @property
+    def table(self) -> JourneyTable:
+        """Packets × stages."""
+        return self.query_one(JourneyTable)
+
+    def _footer(self) -> list[tuple[str, str, str]]:
+        armed = self.reading is not None and self.reading.armed
+        return [
+            ("packet", "Enter", "packet"),
+            ("flow", "l", "its flow"),
+            ("copy", "y", "copy"),
+            ("stop", "x", "stop tracing") if armed else ("arm", "a", "trace a filter"),
+            ("leave", "Esc", "back"),
+            ("quit", self._program.key("quit"), "quit"),
+        ]
+
+    def on_mount(self) -> None:
+        self.table.focus()
+        self._arrange()
+        self._say()
+        if self._near is not None:
+            self.run_worker(self._go_to(self._near), group="journeys")
+        self._program.session.poke()
+        self.set_interval(1.0, self._say)
+
+    def on_resize(self) -> None:
+        self._arrange()
+        self._program.session.poke()
+
+    def _arrange(self) -> None:
+        self.set_class(self.app.size.width >= 180, "wide")
+
+    # ------------------------------------------------------------ asking
+
+    def amend(self, ask: Ask) -> Ask:
+        """Only journeys; the rest of the screen is covered."""
+        first, count = self.table.question()
+        return msgspec.structs.replace(
+            ask,
+            flows=None,
+            groups=[],
+            packets=None,
+            hooks=None,
+            journey=JourneyView(first=first, count=count),
+        )
+
+    def heard(self, answer: Answer) -> bool:
+        """Show the journeys; True: nothing else was asked for."""
+        self.query_one(Header).show(self._program.session.state)
+        # A recording knows only what was asked for when it was made.
+        if answer.journeys is not None:
+            self.reading = answer.journeys
+            self.table.show(answer.journeys)
+        self._say()
+        self._show_way()
+        self.query_one(KeyBar).show(self._footer())
+        return True
+
+    def _say(self) -> None:
+        reading = self.reading
+        said: list[tuple[str, str]] = []
+        if reading is not None and (reading.total or reading.armed):
+            left = self._inspecting.trace_left_s
+            until = f", {left:.0f} s left" if reading.armed and left else ""
+            why = clean(reading.why) if reading.armed else f"last trace: {clean(reading.why).removeprefix('tracing ')}"
+            said.append((f"{why}{until}", "level-warn" if reading.armed else "muted"))
+            ends = f": {text.ends_words(reading)}" if reading.ends else ""
+            s = "" if reading.total == 1 else "s"
+            said.append((f"{reading.total:,} packet{s} traced{ends}", "value"))
+            if limits := text.limits_words(reading):
+                said.append((limits, "level-warn"))
+        self.query_one(About).say(said)
+        self.table.empty = self._empty()
+        if reading is None or not reading.total:
+            self.table.paint()
+
+    def _empty(self) -> list[str]:
+        if self.reading is not None and self.reading.armed:
+            return ["Waiting for a packet that matches."]
+        fire = self._program.key("fire")
+        if self._program.session.state.recording and self.reading is None:
+            return ["This recording holds no journeys."]
+        if self._program.doing.sandbox:
+            return [f"No packet was traced yet. Every burst is: {fire} on the dashboard fires one."]
+        return [
+            "No packet was traced yet.",
+            "a traces packets of a filter: their way through every chain and rule.",
+        ]
+
+    def _show_way(self) -> None:
+        journey = self.table.selected
+        way = self.query_one("#journeys-way", Prose)
+        way.show([] if journey is None else text.timeline(journey, "l"))
+
+    async def _go_to(self, packet: PacketRow) -> None:
+        """Put the cursor on the journey of a packet of the log."""
+        try:
+            whole = await all_journeys(self._program.session, 100_000)
+        except FaultError as e:
+            self._program.say_fault(e.fault)
+            return
+        found = [i for i, j in enumerate(whole.journeys) if same_packet(j, packet)]
+        if not found:
+            self._program.say("This packet was not traced.")
+            return
+        best = min(found, key=lambda i: abs(text.packet_of(whole.journeys[i]).time_ns - packet.time_ns))
+        self.reading = whole
+        self.table.show(whole)
+        self.table.go(best)
+        self._program.session.poke()
+
+    # ------------------------------------------------------------ messages
+
+    def on_journey_table_moved(self) -> None:
+        self._show_way()
+
+    def on_journey_table_window_wanted(self) -> None:
+        self._program.session.poke()
+
+    def on_journey_table_opened(self) -> None:
+        self.run_worker(self._guard(self._packet()), exclusive=True, group="dialogue")
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        match event.action:
+            case "packet":
+                self.on_journey_table_opened()
+            case "flow" | "copy" | "arm" | "stop" | "leave":
+                getattr(self, f"action_{event.action}")()
+            case _:
+                self._program.act(event.action)
+
+    # ------------------------------------------------------------ actions
+
+    async def _guard(self, work: object) -> None:
+        try:
+            await work  # type: ignore[misc]
+        except FaultError as e:
+            self._program.say_fault(e.fault)
+
+    def action_leave(self) -> None:
+        """Back to the dashboard; a trace that is armed goes on to its caps."""
+        self.dismiss(None)
+
+    def action_freeze(self) -> None:
+        """Hold the picture, or go on."""
+        self._program.act("freeze")
+
+    async def _packet(self) -> None:
+        """The packet under the cursor, whole where the log still has it."""
+        journey = self.table.selected
+        if journey is None:
+            return
+        from cttui.ui.detail import PacketDetail
+
+        self.app.push_screen(PacketDetail(await self._logged(journey)))
+
+    async def _logged(self, journey: Journey) -> PacketRow:
+        """The packet as captured; without a capture, what the trace quotes of it."""
+        quoted = text.packet_of(journey)
+        try:
+            answer = await self._program.session.once(
+                lambda seq: Ask(seq=seq, packets=PacketView(filter=_filter_of(quoted), count=NEARBY))
+            )
+        except FaultError:
+            return quoted
+        rows = answer.packets.rows if answer.packets is not None and not answer.packets.error else []
+        same = [row for row in rows if same_packet(journey, row)]
+        if not same:
+            return quoted
+        return min(same, key=lambda row: abs(row.time_ns - quoted.time_ns))
+
+    def action_flow(self) -> None:
+        """The flow of the packet under the cursor."""
+        journey = self.table.selected
+        if journey is not None:
+            self.run_worker(
+                self._guard(self._inspecting.open_flow(journey.flow_key)), exclusive=True, group="dialogue"
+            )
+
+    def action_arm(self) -> None:
+        """Ask for what to trace."""
+        self.run_worker(self._guard(self._inspecting.arm_trace()), exclusive=True, group="dialogue")
+
+    def action_stop(self) -> None:
+        """End the trace now."""
+        self.run_worker(self._guard(self._inspecting.stop_trace()), exclusive=True, group="dialogue")
+
+    def action_copy(self) -> None:
+        """Copy journeys as text or Markdown."""
+        self.run_worker(self._guard(self._copy()), exclusive=True, group="dialogue")
+
+    async def _copy(self) -> None:
+        journey = self.table.selected
+        if journey is None:
+            self._program.say("There is no journey to copy.")
+            return
+        total = self.reading.total if self.reading is not None else 0
+        many = f"the first {MOST_COPIED:,} packets" if total > MOST_COPIED else f"all {total:,} packets"
+        entries = [
+            Entry("text", "this packet's way as text", clip(text.packet_label(journey), 40)),
+            Entry("markdown", "this packet's way as Markdown"),
+            Entry("all-text", "packets × stages in words", many),
+            Entry("all-markdown", "packets × stages as Markdown", many),
+        ]
+        chosen = await self.app.push_screen_wait(Choose("Copy", entries))
+        match chosen:
+            case "text":
+                self._program.copy_text(text.journey_text(journey), "journey")
+            case "markdown":
+                self._program.copy_text(text.journey_markdown(journey), "journey")
+            case "all-text" | "all-markdown":
+                whole = await all_journeys(self._program.session, MOST_COPIED)
+                make = text.as_text if chosen == "all-text" else text.as_markdown
+                self._program.copy_text(await asyncio.to_thread(make, whole), "journeys")
+
+
+def _filter_of(packet: PacketRow) -> str:
+    """Filter words that select packets with the same addresses, protocol and ports."""
+    from cttui.model.packet_match import facts
+
+    found = facts(packet)
+    if found.family is None:
+        return ""
+    import ipaddress
+
+    address = ipaddress.IPv4Address if found.family == 2 else ipaddress.IPv6Address
+    words = [f"src={address(found.src)}", f"dst={address(found.dst)}", f"proto={found.proto}"]
+    if found.sport is not None:
+        words += [f"sport={found.sport}", f"dport={found.dport}"]
+    return " ".join(words)
