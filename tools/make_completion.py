@@ -17,7 +17,7 @@ THEMES = Path(__file__).resolve().parents[1] / "themes"
 NETNS = {
     "bash": "_cttui_netns",
     "zsh": "{compadd -- /run/netns/*(N:t)}",
-    "fish": "command ls /run/netns 2>/dev/null",
+    "fish": "(command ls /run/netns 2>/dev/null)",
 }
 PREAMBLE = {
     "bash": "_cttui_netns() {\n  compgen -W \"$(command ls /run/netns 2>/dev/null)\" -- \"$1\"\n}\n",

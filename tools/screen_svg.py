@@ -116,7 +116,7 @@ def moving(frames: Sequence[tuple[Frame, float]], title: str) -> str:
             parts.append(draw.line(spans[0][2], y))
             continue
         parts += [
-            f'<g opacity="0">{draw.line(line, y)}<animate attributeName="opacity" dur="{whole:.2f}s" '
+            f'<g opacity="{0 if begin else 1}">{draw.line(line, y)}<animate attributeName="opacity" dur="{whole:.2f}s" '
             f'repeatCount="indefinite" calcMode="discrete" {_times(begin / whole, end / whole)}/></g>'
             for begin, end, line in spans
         ]

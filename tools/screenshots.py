@@ -125,7 +125,9 @@ class Stage:
 @contextlib.asynccontextmanager
 async def stage(folder: Path, every_size: bool, free: int | None = None) -> AsyncIterator[Stage]:
     """The dashboard on a new sandbox, settled: filled if `free` says so, otherwise empty."""
-    session = Session(Options(target=targets.sandbox(), other_target=targets.host(), theme="dark", remember=False))
+    session = Session(
+        Options(target=targets.sandbox(), other_target=targets.host(), theme="dark", remember=False)
+    )
     app = Program(session.options, session)
     try:
         async with app.run_test(size=MIDDLE, notifications=True) as pilot:

@@ -1,0 +1,171 @@
+"""The documentation: links and pictures exist, commands are right, generated pages are what they are made from."""
+
+import argparse
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from cttui.cli.main import build_parser
+from cttui.lab.tales import ALL
+from cttui.model import filters
+from cttui.model.messages import FaultError
+from cttui.ui import actions
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
+GENERATORS = ("make_keys", "make_tales_doc", "make_settings", "make_man", "make_completion")
+_FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+
+
+def _tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _anchors(page: Path) -> set[str]:
+    """Anchors as Python-Markdown's toc makes them."""
+    out = set()
+    for heading in re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text("utf-8")), re.M):
+        plain = re.sub(r"[^\w\s-]", "", re.sub(r"[`*]", "", heading)).strip().lower()
+        out.add(re.sub(r"[-\s]+", "-", plain))
+    return out
+
+
+def _links(page: Path) -> list[str]:
+    text = _FENCE.sub("", page.read_text("utf-8"))
+    return [m for m in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in m]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in _links(page):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.is_relative_to(ROOT), f"{page.name}: {link} leads out of the project"
+        assert target.exists(), f"{page.name}: {link} does not exist"
+        if anchor:
+            assert anchor in _anchors(target), f"{page.name}: {link}: no such heading"
+
+
+def test_every_page_is_reached_from_the_site_and_its_index() -> None:
+    site = (ROOT / "mkdocs.yml").read_text("utf-8")
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f" {page.name}\n" in site, f"{page.name} is not in mkdocs.yml"
+        assert page.name == "index.md" or f"({page.name})" in index, f"{page.name} is not in index.md"
+
+
+def _commands(page: Path) -> list[str]:
+    """`cttui …` in code: indented lines, and inline."""
+    text = page.read_text("utf-8")
+    found = re.findall(r"^    (?:[a-z]+=\S+ )?(?:sudo (?:--\S+ )?)?(cttui\b.*)$", text, re.M)
+    found += re.findall(r"`(?:sudo )?(cttui [^`]+)`", text)
+    out = []
+    for line in found:
+        line = re.split(r"\s#\s|\s[|>]\s|\s&&\s", line)[0]
+        line = re.split(r"\s{3,}", line)[0].strip()
+        out.append(line)
+    return out
+
+
+def test_every_command_in_the_docs_is_understood() -> None:
+    seen = 0
+    for page in PAGES:
+        for command in _commands(page):
+            words = ["4711" if word == "PID" else word for word in shlex.split(command)[1:]]
+            if "COMMAND" in words or words[:1] == ["--help"] or any("…" in word for word in words):
+                continue
+            try:
+                args = build_parser().parse_args(words)
+            except FaultError as e:
+                pytest.fail(f"{page.name}: `{command}`: {e.fault.sentence}")
+            seen += 1
+            for name in getattr(args, "names", None) or ():
+                assert name == "NAME" or name in {t.name for t in ALL}, f"{page.name}: `{command}`"
+            if getattr(args, "filter", None) and args.filter != ["FILTER"]:
+                filters.parse(" ".join(args.filter))
+    assert seen > 40
+
+
+def test_every_option_of_the_program_is_in_the_docs() -> None:
+    text = "\n".join(page.read_text("utf-8") for page in PAGES) + (ROOT / "docs" / "cttui.1").read_text(
+        "utf-8"
+    )
+    for option in _options(build_parser()):
+        assert option in text or option.replace("-", r"\-") in text, option
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    out: list[str] = []
+    for action in parser._actions:
+        out += [o for o in action.option_strings if o.startswith("--")]
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                out += _options(child)
+    return out
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    module = _tool(name)
+    if name == "make_tales_doc":
+        assert module.PATH.read_text("utf-8") == module.page(), f"run tools/{name}.py"
+    else:
+        assert module.main(["--check"]) == 0, f"run tools/{name}.py"
+
+
+def test_filters_in_the_docs_are_right() -> None:
+    for page in PAGES:
+        for block in re.findall(r"^```filter\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S):
+            for line in block.splitlines():
+                filters.parse(line.partition("  #")[0].strip())
+
+
+def test_action_ids_in_the_docs_exist() -> None:
+    for page in PAGES:
+        for block in re.findall(r"^\[keys\]\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S):
+            for line in block.splitlines():
+                assert line.split(" = ")[0] in actions.BY_ID, f"{page.name}: {line}"
+
+
+def test_statistics_and_settings_named_in_the_docs_exist() -> None:
+    from cttui.model.table import STATISTICS
+    from cttui.model.tunables import TUNABLES
+
+    security = (ROOT / "docs" / "security.md").read_text("utf-8")
+    section = security.partition("### Settings that can be changed")[2].partition("###")[0]
+    assert set(re.findall(r"`(nf_conntrack_\w+)`", section)) == set(TUNABLES)
+    diagnosis = (ROOT / "docs" / "diagnosis.md").read_text("utf-8")
+    table = diagnosis.partition("| moves | means |")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) <= set(STATISTICS)
+
+
+def test_addresses_in_the_docs_are_for_documentation() -> None:
+    """RFC 5737, RFC 3849, RFC 2544, private, loopback, and masks: nobody's address is written down."""
+    allowed = re.compile(
+        r"^(192\.0\.2\.|198\.51\.100\.|203\.0\.113\.|198\.1[89]\.|10\.|127\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|255\.|0\.0\.0\.0)"
+    )
+    for page in PAGES:
+        for address in re.findall(
+            r"(?<![\w.])(\d{1,3}(?:\.\d{1,3}){3})(?![\w.]*\d)", page.read_text("utf-8")
+        ):
+            assert allowed.match(address), f"{page.name}: {address}"
+
+
+def test_pictures_are_whole() -> None:
+    pictures = sorted((ROOT / "screenshots").glob("*.svg"))
+    assert pictures
+    for picture in pictures:
+        text = picture.read_text("utf-8")
+        assert text.startswith("<svg ") and text.endswith("</svg>\n")
+        assert not re.search(r"url\(|href=|@import|@font-face", text), f"{picture.name} asks for something"
+        assert "<text" in text
+    for picture in (ROOT / "screenshots").glob("*.png"):
+        assert picture.with_suffix(".svg").exists(), f"{picture.name} is of no run any more"
