@@ -112,6 +112,11 @@ def build_parser() -> argparse.ArgumentParser:
     config = commands.add_parser("config", help="the configuration file")
     config.add_argument("--sample", action="store_true", help="print a commented sample")
 
+    completion = commands.add_parser("completion", help="completion for a shell, to be sourced or installed")
+    completion.add_argument(
+        "shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish"
+    )
+
     commands.add_parser("tour", help="the full-table tale in five screens, with you")
     return parser
 
@@ -229,6 +234,10 @@ def _command(args: argparse.Namespace) -> int:
             from cttui.client.config import folder, sample
 
             print(sample() if args.sample else folder() / "config.toml")
+        case "completion":
+            from cttui.cli import completion
+
+            completion.run(args.shell)
         case _:
             return _dashboard(args)
     return faults.OK
