@@ -139,8 +139,9 @@ def test_blocks_and_numbers() -> None:
 
 async def test_statistics_say_what_they_mean() -> None:
     lines = await shown(Statistics(), s.table(), (100, 50))
-    text = "\n".join(lines)
+    text = " ".join(" ".join(lines).split())
     assert all(name in text for name in STATISTICS) and "the DNS five-second delay" in text
+    assert "Worry always: each is a packet that was lost" in text
     assert any(
         (line.startswith("!drop") and " 3 " in line and "3.0/s" in line) or "3/s" in line for line in lines
     )
@@ -466,3 +467,18 @@ async def test_a_table_never_read_says_nothing_false() -> None:
     for widget in (Gauge(), Rates(), Breakdown(), Statistics()):
         lines = await shown(widget, empty, (80, 12))
         assert "NaN" not in "\n".join(lines) and "None" not in "\n".join(lines)
+
+
+async def test_the_statistic_under_the_cursor_is_explained() -> None:
+    widget = Statistics()
+    app = Host(widget)
+    async with app.run_test(size=(80, 14)) as pilot:
+        widget.show(s.table())
+        widget.focus()
+        await pilot.pause()
+        await pilot.press("home")
+        for _ in widget.names():
+            assert f" {widget.selected}: {STATISTICS.get(widget.selected, '')[:20]}" in widget.as_text()
+            assert "Worry" in widget.as_text()
+            await pilot.press("down")
+        assert widget.selected == widget.names()[-1]

@@ -196,7 +196,7 @@ class PacketLog(Rows):
         if self._says_left_out:
             lines.append(((" " + clean(page.left_out), "muted"),))
         if not page.rows:
-            said = self.empty if page.capturing else ("The packet log is off.", *self.empty[1:])
+            said = self.empty[:1] if page.capturing else ("The packet log is off.", *self.empty[1:])
             if page.total and (self.filter_text or self.flow_key):
                 said = (f"None of {page.kept:,} packets in the log {self._only()}.", "Esc shows all of them.")
             return lines + [
