@@ -56,6 +56,13 @@ class KeyIndex:
             open_ = open_[~hit & (found != _EMPTY - _FIRST)]
         return rows
 
+    def reserve(self, count: int, column: Keys) -> None:
+        """Make room for `count` keys in all, now rather than in the middle of their coming."""
+        if 4 * (count + self._erased) > len(self._slots):
+            self._rebuild(max(0, count - self._count), column)
+        if count > len(self._slot_of):
+            self._slot_of = _longer(self._slot_of, count)
+
     def add(self, keys: Keys, rows: Rows, column: Keys) -> None:
         """Add keys that are not here, each once. `column`: the keys by row, of all rows already here."""
         n = len(keys)
@@ -64,9 +71,7 @@ class KeyIndex:
         if n:
             highest = int(rows.max())
             if highest >= len(self._slot_of):
-                slot_of = np.zeros(max(highest + 1, 2 * len(self._slot_of)), np.int64)
-                slot_of[: len(self._slot_of)] = self._slot_of
-                self._slot_of = slot_of
+                self._slot_of = _longer(self._slot_of, max(highest + 1, 2 * len(self._slot_of)))
             self._put(keys, rows)
             self._count += n
 
@@ -97,3 +102,9 @@ class KeyIndex:
         bits = max(self._smallest, (6 * (self._count + more)).bit_length())
         self._clear(bits)
         self._put(column[rows], rows)
+
+
+def _longer(array: Rows, n: int) -> Rows:
+    longer = np.zeros(n, np.int64)
+    longer[: len(array)] = array
+    return longer

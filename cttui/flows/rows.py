@@ -69,6 +69,15 @@ class RowTable(FlowTable):
         """The serial number (column `order`) that the next new flow gets."""
         return self._order
 
+    def reserve(self, count: int) -> None:
+        """Make room for `count` flows at once: grown little by little, a large table is copied on the way.
+
+        Room costs nothing until it is used (arena.zeros).
+        """
+        if count > len(self._live):
+            self._resize(count)
+        self._index.reserve(count, self._columns["key"])
+
     def row_of(self, key: int) -> int | None:
         """The row of the live flow with this key."""
         row = int(self._find(np.array([key], np.uint64))[0])

@@ -15,6 +15,7 @@ from cttui.flows.store import Store
 from cttui.kernel import ctnetlink
 from cttui.kernel.ctfilter import kernel_family, kernel_filter
 from cttui.model import filters
+from cttui.probe.counters import read_number
 
 DUTY = 0.10
 SHORTEST_S = 1.0
@@ -93,6 +94,7 @@ class Watch:
         async with self._dumping:
             dump = ctnetlink.Dump(self.decoder, filter=attributes, family=family)
             cost, complete = 0.0, False
+            self.store.reserve((read_number("nf_conntrack_count") or 0) * 9 // 8)
             self.store.begin_dump()
             try:
                 dump.start()
