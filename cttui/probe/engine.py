@@ -288,10 +288,13 @@ class Engine:
         """Everything the question names, at one moment."""
         if ask.fresh:
             await self._refresh(ask)
-        elif self.privileged and (ask.flows is None or ask.flows.refresh):
-            if not (self._watching and self._answered.is_set()):
-                self._keep_reading()
-                await self._first_readings()
+        elif (
+            self.privileged
+            and (ask.flows is None or ask.flows.refresh)
+            and not (self._watching and self._answered.is_set())
+        ):
+            self._keep_reading()
+            await self._first_readings()
         self._answered.set()
         self.watch.drain_events(8)
         now = time.monotonic()

@@ -127,7 +127,7 @@ class Server:
                 f"The probe speaks protocol {PROTOCOL}, the client {theirs}.",
                 "Install the same version on both sides.",
             )
-        # Imports numpy and pyroute2: after the greeting, so that a version mismatch answers at once.
+        # Imports numpy: after the greeting, so that a version mismatch answers at once.
         from cttui.probe.engine import Engine
 
         engine = Engine(sandbox=self._sandbox, hello=hello)
@@ -159,7 +159,7 @@ def main(argv: list[str]) -> int:
             from cttui.probe.sandbox import begin, open_sandbox
 
             opening = begin()
-            # While iptables works: what the engine needs anyway (numpy), and what links need (pyroute2).
+            # While iptables works: what the engine needs anyway.
             import cttui.probe.engine  # noqa: F401
 
             box = open_sandbox(opening)
