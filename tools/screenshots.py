@@ -26,7 +26,8 @@ from textual.pilot import Pilot
 from cttui.client import targets
 from cttui.client.options import Options
 from cttui.model.messages import FaultError
-from cttui.ui.dialogs import Field, Menu
+from cttui.ui.dialogs import Menu
+from cttui.ui.fields import Field
 from cttui.ui.lab import TaleScreen
 from cttui.ui.program import Program
 from cttui.ui.session import Phase, Session
@@ -216,9 +217,9 @@ async def _full(s: Stage) -> None:
     await s.picture("explain", MIDDLE)
     await s.press("escape", "3", "3")
     await s.picture("lost-packets", MIDDLE)
-    await s.press("home", "end", "enter")
-    await s.picture("journey", MIDDLE)
-    await s.press("escape", "z", "t")
+    await s.press("z", "J", "end")
+    await s.picture("journeys", MIDDLE)
+    await s.press("escape", "t")
     await s.picture("tunables", MIDDLE)
     await s.press("escape", "f9")
     await s.picture("presenter", MIDDLE)
