@@ -7,6 +7,7 @@ packet reports when it passes. No `ct` expression: tracing does not switch conne
 
 import os
 import struct
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,7 +34,8 @@ _DAY = 86400  # the limit's unit: it gives one packet a day back
 MOST_PACKETS = 100_000  # tokens are nanoseconds in 64 bits: a day times this still fits (nft_limit_init)
 _REG_VERDICT, _REG = 0, 1
 _NF_ACCEPT, _NFT_JUMP = 1, -3
-_META_NFPROTO, _META_L4PROTO, _META_NFTRACE = 15, 16, 12
+_META_IIFTYPE, _META_NFPROTO, _META_L4PROTO, _META_NFTRACE = 8, 15, 16, 12
+_ARPHRD_LOOPBACK = 772
 EQ, NEQ = 0, 1
 
 
@@ -145,6 +147,15 @@ class TraceTable:
         )
         for hook in hooks:
             chain(f"start_{hook}", hook, START_PRIORITY)
+            if hook == "prerouting" and "output" in hooks:
+                # What comes in by lo was marked on its way out and still is: marked again, it would count twice.
+                loopback = _value(3, _ARPHRD_LOOPBACK.to_bytes(2, sys.byteorder))
+                rule(
+                    f"start_{hook}",
+                    _expression("meta", nl.u32(1, _REG), nl.u32(2, _META_IIFTYPE)),
+                    _expression("cmp", nl.u32(1, _REG), nl.u32(2, EQ), loopback),
+                    _verdict(_NF_ACCEPT),
+                )
             for tests in alternatives:
                 rule(
                     f"start_{hook}", *[part for t in tests for part in _test(t)], _verdict(_NFT_JUMP, MARKER)

@@ -95,7 +95,7 @@ class Journeys:
         self._jumps: list[str] = []
         self._base: NDArray[np.bool_] = np.zeros(0, bool)
         self._counting: NDArray[np.bool_] = np.zeros(0, bool)
-        self._marker = -1
+        self._marker = self._entrance = -1
         self._last: Counter[LastStep] = Counter()
         self._recent: set[int] = set()
         self._seen_places: set[int] = set()
@@ -114,8 +114,9 @@ class Journeys:
             return
         ids, place = steps["trace_id"], steps["place"]
         begins = place == self._marker
+        again = (place == self._entrance) & (steps["kind"] == t.RULE)
         cut = np.ones(len(steps), bool)
-        cut[1:] = (ids[1:] != ids[:-1]) | begins[1:]
+        cut[1:] = (ids[1:] != ids[:-1]) | begins[1:] | again[1:]
         starts = np.flatnonzero(cut)
         stops = np.append(starts[1:], len(steps))
         base_at = np.maximum.accumulate(np.where(self._base[place], np.arange(len(steps)), -1))
@@ -124,11 +125,13 @@ class Journeys:
         self._seen_places.update(np.unique(place).tolist())
         self._recent.clear()
         rows = zip(
-            starts.tolist(), stops.tolist(), begins[starts].tolist(), steps[starts].tolist(),
+            starts.tolist(), stops.tolist(), begins[starts].tolist(), again[starts].tolist(), steps[starts].tolist(),
             steps[stops - 1].tolist(), base_at[stops - 1].tolist(), strict=True,
         )  # fmt: skip
-        for start, stop, begin, first, last, base in rows:
+        for start, stop, begin, back, first, last, base in rows:
             step = _Step._make(first)
+            if back:
+                self._come_back(step, heads[start].tobytes())
             at = self._begin(step, heads[start].tobytes()) if begin else self._open.get(step.trace_id)
             if at is None:
                 continue
@@ -159,6 +162,8 @@ class Journeys:
         self._counting = np.array([is_counting(place) for place in places])
         mark = ("inet", self.table, MARKER)
         self._marker = places.index(mark) if mark in places else -1
+        entrance = ("inet", self.table, "start_prerouting")
+        self._entrance = places.index(entrance) if entrance in places else -1
 
     def _begin(self, step: _Step, head: bytes) -> int | None:
         """A new packet; None where the cap is reached."""
@@ -166,7 +171,7 @@ class Journeys:
             self.refused += 1
             self._open.pop(step.trace_id, None)
             return None
-        data = head[: step.network] + head[t.HEAD_NETWORK : t.HEAD_NETWORK + step.transport]
+        data = _data(step, head)
         # What came in has a device it came in by; the rest is ours.
         start = ("inet", self.table, "start_prerouting" if step.iif else "start_output")
         at = len(self._packets)
@@ -174,6 +179,14 @@ class Journeys:
         self._open[step.trace_id] = at
         self._by_head.setdefault(data, []).append(at)
         return at
+
+    def _come_back(self, step: _Step, head: bytes) -> None:
+        """A packet that we marked on its way out comes in by lo, under another id: its journey goes on."""
+        found = self._by_head.get(_data(step, head))
+        if found:
+            self._open[step.trace_id] = found[-1]
+        else:
+            self._open.pop(step.trace_id, None)
 
     def settle(self) -> None:
         """No message is missing any more: no packet is under way."""
@@ -372,6 +385,11 @@ def _length(packet: _Packet) -> int:
     if packet.family == 10:
         return int.from_bytes(head[4:6], "big") + 40 if len(head) >= 6 else len(head)
     return int.from_bytes(head[2:4], "big") if len(head) >= 4 else len(head)
+
+
+def _data(step: _Step, head: bytes) -> bytes:
+    """Network and transport header as a message quotes them."""
+    return head[: step.network] + head[t.HEAD_NETWORK : t.HEAD_NETWORK + step.transport]
 
 
 def _headers(packet: _Packet) -> Headers:
