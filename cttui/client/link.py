@@ -92,9 +92,14 @@ class Link:
 
     @classmethod
     async def open(
-        cls, target: Target, *, read_only: bool = False, leave_out: tuple[str, int, str, int] | None = None
+        cls,
+        target: Target,
+        *,
+        read_only: bool = False,
+        leave_out: tuple[str, int, str, int] | None = None,
+        greeted: asyncio.Event | None = None,
     ) -> Self:
-        """Start the target's probe and exchange greetings.
+        """Start the target's probe and exchange greetings. `greeted` is set once ours is on its way.
 
         Raises FaultError: why there is no probe (no privilege, no namespaces, another version, …).
         """
@@ -115,6 +120,8 @@ class Link:
             hello = Hello(PROTOCOL, __version__, read_only, leave_out or _ssh_connection())
             async with asyncio.timeout(_WELCOME_S):
                 await link._send(hello)
+                if greeted is not None:
+                    greeted.set()
                 got = await link._receive()
         except TimeoutError:
             await link.close()
@@ -150,11 +157,11 @@ class Link:
     async def do(self, action: Action) -> Done:
         """Have an action carried out; the Done names its job. Raises FaultError if it is refused."""
         async with self._lock:
-            self._seq += 1
-            await self._send(Do(seq=self._seq, action=action))
+            seq = self.next_seq()  # its own: others count on while we wait
+            await self._send(Do(seq=seq, action=action))
             while True:
                 got = await self._receive()
-                if isinstance(got, Done) and got.seq == self._seq:
+                if isinstance(got, Done) and got.seq == seq:
                     if got.fault is not None:
                         raise FaultError(got.fault.code, got.fault.sentence, got.fault.remedy)
                     return got

@@ -21,7 +21,7 @@ class Tunable(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
 
 TUNABLES: dict[str, tuple[str, str]] = {
-    "nf_conntrack_max": ("machine", "How many entries all tables together may hold before new connections are dropped. 0: unlimited."),
+    "nf_conntrack_max": ("machine", "How many entries the table of each namespace may hold before new connections are dropped. 0: unlimited."),
     "nf_conntrack_tcp_loose": ("netns", "1: an ACK of an unknown connection makes an ESTABLISHED entry (pick-up). 0: it is INVALID."),
     "nf_conntrack_acct": ("netns", "1: count packets and bytes of flows that begin from now on."),
     "nf_conntrack_events": ("netns", "2: events only while someone listens; flows born before that end without an event. 1: always. 0: never."),
