@@ -27,9 +27,7 @@ def run(options: Options) -> int:
 async def _run(options: Options) -> int:
     session = Session(options)
     session.open_early()
-    # Two turns of the loop: the first starts the task, in the second the subprocess is spawned.
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await session.greeted()
     from cttui.ui.program import Program
 
     app = Program(options, session)

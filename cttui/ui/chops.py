@@ -5,21 +5,33 @@ extents" in textual/_compositor.py, 8.2.8). On a table of 160 columns with one c
 most of the bytes. Private API: hence the checks, and the stock method wherever one of them fails.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import textual
 from rich.control import Control
 from rich.segment import Segment
-from textual import __version__
 from textual.strip import Strip
 
 VERSIONS = ("8.",)
 """Versions of Textual that this was read against."""
 
 
+def version() -> str:
+    """Textual's version, "" where it can't be told.
+
+    From the name of its metadata's folder: `textual.__version__` imports importlib.metadata, and that the
+    email package, 20 ms before the first frame.
+    """
+    packages = Path(textual.__file__).parents[1]
+    found = sorted(packages.glob("textual-[0-9]*.dist-info"))
+    return found[-1].name.removeprefix("textual-").removesuffix(".dist-info") if found else ""
+
+
 def install() -> bool:
     """Crop on both sides from now on. False where this Textual is another one: then nothing was changed."""
-    if not __version__.startswith(VERSIONS):
+    if not version().startswith(VERSIONS):
         return False
     try:
         from textual._compositor import ChopsUpdate

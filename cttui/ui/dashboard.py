@@ -68,6 +68,9 @@ class Dashboard(Screen[None]):
         self._layout_name = ""
 
     def compose(self) -> ComposeResult:
+        # Before there are children whose styles would be worked out again for it.
+        self._layout_name = layout_for(*self.app.size)
+        self.add_class(self._layout_name)
         yield Header(self.state)
         yield Gauge(id="gauge")
         yield Rates(id="rates")

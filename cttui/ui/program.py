@@ -39,6 +39,8 @@ class Program(App[None]):
     CSS_PATH = "dashboard.tcss"
     ENABLE_COMMAND_PALETTE = True
     doing: "Doing"
+    _painted_in: dict[str, str]
+    _unknown_theme = ""
     inspecting: "Inspecting"
     COMMAND_PALETTE_BINDING = "ctrl+underscore"  # ours is an action like the others
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings(actions.APP_IDS))
@@ -60,7 +62,10 @@ class Program(App[None]):
         self.pasts = Watch()
         self.dashboard = Dashboard(self.view, session.state, self.act, self.key, self.pasts)
         self.dashboard.lean = options.low_bandwidth
+        self._take_theme()
         self._handlers: dict[str, Callable[[], None]] = {}
+        self._early: list[str] | None = []
+        """Actions asked for before they could be carried out: keys pressed at the first frame."""
         self._notices_seen: dict[str, int] = {}
 
     # ------------------------------------------------------------ life
@@ -73,8 +78,14 @@ class Program(App[None]):
         """The dashboard is the first screen."""
         return self.dashboard
 
+    def refresh_css(self, animate: bool = True) -> None:
+        """Read the style sheet again, unless it was read with these very colours: it was, at the start."""
+        colours = self.get_css_variables()
+        if colours != self._painted_in:
+            self._painted_in = colours
+            super().refresh_css(animate)
+
     def on_mount(self) -> None:
-        self._take_themes()
         self.set_keymap({**keymap.WIDGETS, **self.keys})
         self._handlers = {"ready": self._board_ready}
         self.session.compose = self._compose
@@ -113,6 +124,7 @@ class Program(App[None]):
         table.sort, table.descending = self.view.sort, self.view.descending
         for problem in self._key_problems:
             self.say(problem, "warning")
+        self._take_other_themes()
         self.set_interval(1.0, self._tick)
         # Back from Ctrl-Z the terminal is empty; only changed cells would be painted.
         self.app_resume_signal.subscribe(self, lambda _app: self.redraw())
@@ -122,21 +134,40 @@ class Program(App[None]):
             from cttui.ui.tour import Tour
 
             self.push_screen(Tour(self))
+        early, self._early = self._early or [], None
+        for id_ in early:
+            self.act(id_)
 
-    def _take_themes(self) -> None:
-        themes, problems = theme.load_themes()
-        for one in themes:
-            self.register_theme(one)
-        known = {one.name for one in themes}
+    def _take_theme(self) -> None:
+        """Take on the colours wanted before the style sheet is read: with others it would be read twice."""
         wanted = self.options.theme
         if wanted == "auto":
-            wanted = self.memory.theme if self.memory.theme in known else theme.default_name()
+            wanted = self.memory.theme or theme.default_name()
         if os.environ.get("NO_COLOR"):
             wanted = theme.default_name()
+        themes, _ = theme.load_themes(only=wanted)
+        if wanted not in {one.name for one in themes}:
+            # A file may call itself something else; what is wrong with any of them is said later.
+            themes, _ = theme.load_themes()
+        known = {one.name for one in themes}
         if wanted not in known:
-            self.say(f"There is no theme {clean(wanted)}; known: {', '.join(sorted(known))}.", "warning")
+            if self.options.theme not in ("auto", *known):
+                self._unknown_theme = wanted
             wanted = theme.default_name() if theme.default_name() in known else next(iter(known))
-        self.theme = wanted
+        for one in themes:
+            self.register_theme(one)
+        self.set_reactive(App.theme, wanted)
+        self._painted_in = self.get_css_variables()
+        self.stylesheet.set_variables(self._painted_in)
+
+    def _take_other_themes(self) -> None:
+        themes, problems = theme.load_themes()
+        for one in themes:
+            if one.name != self.theme:
+                self.register_theme(one)
+        if self._unknown_theme:
+            known = ", ".join(sorted(one.name for one in themes))
+            self.say(f"There is no theme {clean(self._unknown_theme)}; known: {known}.", "warning")
         for notice in theme.notices(problems):
             self.say(notice, "warning")
 
@@ -150,6 +181,8 @@ class Program(App[None]):
         """Carry out an action, or what a widget asked for, by id."""
         handler = self._handlers.get(id_)
         if handler is None:
+            if self._early is not None and id_ in actions.BY_ID:
+                self._early.append(id_)
             return
         if self.dashboard.presenting and id_ in actions.BY_ID:
             self.dashboard.caption = f"{self.key(id_)}  {actions.BY_ID[id_].label}"

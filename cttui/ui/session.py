@@ -57,6 +57,7 @@ class Session:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._opening: asyncio.Task[AnyLink] | None = None
+        self._greeted = asyncio.Event()
         self._busy_until = 0.0
         self._running_jobs = False
         self.waiting_since: float | None = None
@@ -79,6 +80,14 @@ class Session:
     def open_early(self) -> None:
         """Start the first probe before there is a screen: it gets going while the widgets are imported."""
         self._opening = asyncio.create_task(self._open(self.state.target))
+        self._opening.add_done_callback(lambda _task: self._greeted.set())
+
+    async def greeted(self) -> None:
+        """Wait until the first probe was started and greeted, which takes a few turns of the loop and no time.
+
+        From then on it works on its own, however long this loop does something else.
+        """
+        await self._greeted.wait()
 
     def start(self) -> None:
         """Begin asking."""
@@ -117,7 +126,7 @@ class Session:
         options = self.options
         if options.replay is not None:
             return ReplayLink(options.replay)
-        link: AnyLink = await Link.open(target, read_only=options.read_only)
+        link: AnyLink = await Link.open(target, read_only=options.read_only, greeted=self._greeted)
         if options.record is not None and target == options.target:
             link = RecordingLink(link, options.record)
         return link

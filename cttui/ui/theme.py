@@ -36,6 +36,8 @@ VARIABLES: tuple[str, ...] = tuple(
     f"{name}{part}" for name in COLOURS for part in ("", "-background", "-style")
 )
 
+BASES = ("dark", "light", "ansi16")
+"""Themes that others build on."""
 _FALLBACK = dict.fromkeys(COLOURS, "ansi_default") | {
     "level-warn": "ansi_yellow", "level-full": "ansi_red", "hook-loss": "ansi_red", "verdict-drop": "ansi_red",
     "fate-lost": "ansi_red", "error-text": "ansi_red", "wrong": "ansi_red", "history-alarm": "ansi_red",
@@ -97,19 +99,20 @@ def user_folder() -> Path:
     return config.folder() / "themes"
 
 
-def load_themes(*folders: Path) -> tuple[list[Theme], list[Problem]]:
+def load_themes(*folders: Path, only: str = "") -> tuple[list[Theme], list[Problem]]:
     """The themes of `folders` (ours, then the person's own), and everything that was wrong with them.
 
-    A later theme replaces an earlier one of the same name. Always returns at least one theme.
+    A later theme replaces an earlier one of the same name. Always returns at least one theme. `only`: no more
+    than this one and what it builds on, so that the first frame need not wait for the others.
     """
     themes: dict[str, Theme] = {}
     problems: list[Problem] = []
     for folder in folders or (theme_folder(), user_folder()):
         # The three that others build on come first.
-        paths = sorted(
-            folder.glob("*.toml"), key=lambda path: (path.stem not in ("dark", "light", "ansi16"), path.name)
-        )
+        paths = sorted(folder.glob("*.toml"), key=lambda path: (path.stem not in BASES, path.name))
         for path in paths:
+            if only and path.stem != only and (only in BASES or path.stem not in BASES):
+                continue
             try:
                 text = path.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as e:
