@@ -135,7 +135,7 @@ class Export(Dialog[Exported | None]):
         self.title_text = "Export packets"
         self._session, self._view, self._what = session, view, what
         self._overwrite = ""
-        self._running = False
+        self._writing = False
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
@@ -174,7 +174,7 @@ class Export(Dialog[Exported | None]):
 
     def _go(self) -> None:
         text = self.query_one(Field).value.strip()
-        if self._running:
+        if self._writing:
             return
         if problem := judge_path(text):
             self._say(problem, "error-text")
@@ -184,7 +184,7 @@ class Export(Dialog[Exported | None]):
             self._overwrite = text
             self._say("This file exists. Enter again overwrites it.", "level-warn")
             return
-        self._running = True
+        self._writing = True
         self.query_one(Field).disabled = True
         self._say("Reading the log…")
         self.run_worker(self._work(path), exclusive=True)
@@ -193,7 +193,7 @@ class Export(Dialog[Exported | None]):
         try:
             done = await export(self._session, path, self._view, self._progress)
         except FaultError as e:
-            self._running = False
+            self._writing = False
             field = self.query_one(Field)
             field.disabled = False
             field.focus()

@@ -20,6 +20,7 @@ from cttui.model.packet import PacketRow
 from cttui.model.safe import clean
 from cttui.ui import capture
 from cttui.ui.dialogs import Button, Confirm
+from cttui.ui.session import Phase
 
 if TYPE_CHECKING:
     from cttui.ui.program import Program
@@ -67,6 +68,8 @@ class Inspecting:
 
     async def _carry_out(self, action: Action) -> None:
         """Do it and wait for its end. Raises FaultError where it fails."""
+        if self.session.state.phase is Phase.FROZEN:
+            self.session.freeze(False)  # what is switched must be seen to change
         done = await self.session.do(action)
         link = self.session.link
         if link is not None:

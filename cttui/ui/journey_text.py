@@ -30,6 +30,21 @@ def ends_words(reading: JourneysReading, most: int = 4) -> str:
     return ", ".join(parts)
 
 
+def ends_lines(reading: JourneysReading, key: str) -> "Paragraphs":
+    """Where traced packets ended, a line an end; `key` shows them one by one."""
+    if not reading.total:
+        return []
+    of = f" of {reading.total + reading.capped:,}" if reading.capped else ""
+    out: Paragraphs = [(f"{'traced':<9} {reading.total:,}{of} packets ({key} shows each one's way)", "value")]
+    good = ("delivered", "sent")
+    out += [
+        (f"          {n:,} {clean(end)}", "right" if end in good else "error-text") for end, n in reading.ends
+    ]
+    if limits := limits_words(reading):
+        out.append((f"          {limits}", "level-warn"))
+    return out
+
+
 def limits_words(reading: JourneysReading) -> str:
     """What of the traffic is not among the journeys, "" where nothing is missing."""
     parts = []

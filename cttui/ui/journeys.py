@@ -18,7 +18,7 @@ from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells, Line, clip
 from cttui.ui.dialogs import Choose, Entry
 from cttui.ui.prose import Prose, wrap
-from cttui.ui.session import Session
+from cttui.ui.session import Phase, Session
 from cttui.ui.widgets.journey_table import JourneyTable
 
 if TYPE_CHECKING:
@@ -82,7 +82,12 @@ class About(Cells):
         return len(self.lay_out(width, 4))
 
     def lay_out(self, width: int, height: int) -> list[Line]:
-        lines = [line for said, style in self._said for line in wrap(f" {said}", width, style)]
+        lines: list[Line] = []
+        for said, style in self._said:
+            wrapped = wrap(f" {said}", width, style)
+            if len(wrapped) > 2:  # the rest is in the table
+                wrapped = [wrapped[0], ((clip(f"{wrapped[1][0][0]}" + "…" * width, width), style),)]
+            lines += wrapped
         return lines[:height]
 
 
@@ -135,12 +140,22 @@ class JourneysScreen(Screen[None]):
         self._say()
         if self._near is not None:
             self.run_worker(self._go_to(self._near), group="journeys")
-        self._program.session.poke()
+        self._want()
         self.set_interval(1.0, self._say)
 
     def on_resize(self) -> None:
         self._arrange()
-        self._program.session.poke()
+        self._want()
+
+    def _want(self) -> None:
+        """Have what is in view asked for; while the picture is frozen too, as journeys are past anyway."""
+        if self._program.session.state.phase is Phase.FROZEN:
+            self.run_worker(self._guard(self._ask_once()), exclusive=True, group="asking")
+        else:
+            self._program.session.poke()
+
+    async def _ask_once(self) -> None:
+        self.heard(await self._program.session.once(lambda seq: self.amend(Ask(seq=seq))))
 
     def _arrange(self) -> None:
         self.set_class(self.app.size.width >= 180, "wide")
@@ -177,7 +192,11 @@ class JourneysScreen(Screen[None]):
         if reading is not None and (reading.total or reading.armed):
             left = self._inspecting.trace_left_s
             until = f", {left:.0f} s left" if reading.armed and left else ""
-            why = clean(reading.why) if reading.armed else f"last trace: {clean(reading.why).removeprefix('tracing ')}"
+            why = (
+                clean(reading.why)
+                if reading.armed
+                else f"last trace: {clean(reading.why).removeprefix('tracing ')}"
+            )
             said.append((f"{why}{until}", "level-warn" if reading.armed else "muted"))
             ends = f": {text.ends_words(reading)}" if reading.ends else ""
             s = "" if reading.total == 1 else "s"
@@ -222,7 +241,7 @@ class JourneysScreen(Screen[None]):
         self.reading = whole
         self.table.show(whole)
         self.table.go(best)
-        self._program.session.poke()
+        self._want()
 
     # ------------------------------------------------------------ messages
 
@@ -230,7 +249,7 @@ class JourneysScreen(Screen[None]):
         self._show_way()
 
     def on_journey_table_window_wanted(self) -> None:
-        self._program.session.poke()
+        self._want()
 
     def on_journey_table_opened(self) -> None:
         self.run_worker(self._guard(self._packet()), exclusive=True, group="dialogue")

@@ -13,7 +13,7 @@ from cttui.ui.cells import Line, Run, clip, pad, width_of
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 
-_LEAST_PACKET, _LEAST_END = 26, 24
+_LEAST_PACKET, _LEAST_END = 22, 28
 """Cells that packet and end keep beside the stages; below, stages are numbered instead of named."""
 
 

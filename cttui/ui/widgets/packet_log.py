@@ -264,7 +264,8 @@ class PacketLog(Rows):
     def _fate(row: PacketRow) -> tuple[str, str]:
         if row.fate:
             good = row.fate.startswith(("delivered", "passed", "accepted", "forwarded", "sent"))
-            return clean(row.fate), "fate-passed" if good else "fate-lost"
+            lost = "lost " if row.fate.startswith("in ") else ""  # in conntrack, in routing
+            return lost + clean(row.fate), "fate-passed" if good else "fate-lost"
         return clean(row.ct_state), "fate-passed"
 
     def _only(self) -> str:
