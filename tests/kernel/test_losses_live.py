@@ -75,3 +75,36 @@ def test_every_lost_packet_has_its_place_and_cause(netns, case):
     for name in ("drop", "insert_failed", "invalid", "early_drop"):
         assert got["stats_total"].get(name, 0) == got["oracle_stats"][name]
     assert got["missing"] == []
+
+
+SIZES = (1, 10, 1_000, 100_000)
+CAUSES = {
+    "full table": ([TRACK, QUIET], "syn", 7, 7, ("conntrack", "drop")),
+    "raw": ([TRACK, "iptables-nft -t raw -A PREROUTING -p tcp -j DROP"], "syn", None, 0, ("raw", "raw PREROUTING rule 2")),
+    "mangle": ([TRACK, "iptables-nft -t mangle -A PREROUTING -p tcp -j DROP"], "syn", None, 0, ("mangle", "mangle PREROUTING rule 1")),
+    "filter": ([TRACK, "iptables-nft -A INPUT -p tcp -j DROP"], "syn", None, 0, ("filter", "filter INPUT rule 1")),
+    "invalid": (["iptables-nft -A INPUT -m conntrack --ctstate INVALID -j DROP"], "finsyn", None, 0, ("filter", "filter INPUT rule 1")),
+    "notrack": ([QUIET, "iptables-nft -t raw -A PREROUTING -j CT --notrack"], "finsyn", None, None, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_account_holds_for_bursts_of_every_size(netns, cause):
+    setup, kind, free, through, loss = CAUSES[cause]
+    spec = {"setup": setup, "bursts": [{"count": n, "kind": kind} for n in SIZES]}
+    if free is not None:
+        spec["free"] = free
+    got = run_worker(netns, spec)
+    sent = sum(SIZES)
+    # In a full table some pass all the same: packets of the 7 flows, and those that early_drop made room for.
+    arrived = sent if through is None else sent - got["oracle_stats"]["drop"] if through else 0
+    assert free is None or 0 < sent - arrived < sent - through
+    assert got["sent"] == sent
+    assert got["balance"] == [sent, arrived, sent - arrived, 0]
+    incoming = [
+        x for x in got["losses"] if x["family"] == "ip" and x["hook"] in ("prerouting", "input", "forward")
+    ]
+    expected = [] if loss is None else [(loss[0], sent - arrived, f"{loss[1]} +{sent - arrived}")]
+    assert [(x["before"], x["packets"], x["source"]) for x in incoming] == expected
+    for name in ("drop", "insert_failed", "invalid", "early_drop"):
+        assert got["stats_total"].get(name, 0) == got["oracle_stats"][name]
