@@ -21,7 +21,7 @@ import msgspec
 
 from cttui.kernel import iptables_save, nft_rules
 from cttui.kernel.iptables_save import BUILTIN, SavedChain
-from cttui.kernel.ruleset import ChainRules, Rates, RuleSet, Texts, changes
+from cttui.kernel.ruleset import NOT_READ, ChainRules, Rates, RuleSet, Texts, changes
 from cttui.model.hooks import Chain
 
 __all__ = [
@@ -221,8 +221,11 @@ class Reader:
             texts = self._assembled.get(key)
             if texts is None or texts.backend != backend or key in stale:
                 known = self._texts.get(key, {})
+                unread = (
+                    "" if backend == "nft" else NOT_READ
+                )  # an empty text is a rule of iptables: one that only counts
                 texts = self._assembled[key] = Texts(
-                    backend, [known.get(handle, "") for handle in chain.handles]
+                    backend, [known.get(handle, unread) for handle in chain.handles]
                 )
                 for _ in texts.scan():
                     await meter.give_way()

@@ -29,12 +29,16 @@ _JSON_DROPS = re.compile(r'"(?:drop|reject|queue|synproxy|tproxy)"')
 _JSON_COUNTED = re.compile(r'"counter": \{[^{}]*\}\}, \{"\w+": (?:null|\{[^{}]*\})\}\](?:,"comment":.*)?\}?\Z', re.DOTALL)  # fmt: skip
 
 
+NOT_READ = "(text not read yet)"
+"""A rule that is known by its counter only: texts of large rule sets are read more rarely."""
+
+
 @functools.lru_cache(maxsize=20_000)
 def explain(backend: str, text: str) -> nft_json.Meaning:
     """What a rule's stored text means: iptables words, or the JSON that nft printed."""
     if backend == "nft":
         if not text:
-            return nft_json.Meaning("(text not read yet)", counted=False)
+            return nft_json.Meaning(NOT_READ, counted=False)
         data: Any = msgspec.json.decode(text)
         return nft_json.explain(data if isinstance(data, dict) else {"expr": data})
     return nft_json.Meaning(text, iptables_save.verdict(text), iptables_save.conntrack(text))
