@@ -161,12 +161,22 @@ class JourneyTable(Rows):
                 ((pad(first, width), "header"),),
                 ((pad(left + lower + "END", width), "header"),),
             ]
-        legend = "   ".join(f"{i + 1} {clean(label)}" for i, label in enumerate(self.reading.stages))
         columns = "".join(pad(str(i + 1), widths[i]) for i in shown)
         return [
-            *wrap(f" {legend}", width, "label"),
+            *self._legend(width),
             ((pad(left + columns + "END", width), "header"),),
         ]
+
+    def _legend(self, width: int) -> list[Line]:
+        """What the numbers stand for; a stage is not broken over lines."""
+        assert self.reading is not None
+        lines = [""]
+        for i, label in enumerate(self.reading.stages):
+            item = f"{i + 1} {clean(label)}"
+            if lines[-1] and width_of(lines[-1]) + width_of(item) + 3 > width:
+                lines.append("")
+            lines[-1] += f"{'  ' if lines[-1] else ''} {item}"
+        return [((line, "label"),) for line in lines]
 
     def as_markdown(self) -> str:
         """The rows that are here as a Markdown table, cells in words."""

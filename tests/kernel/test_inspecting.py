@@ -1,0 +1,172 @@
+"""The screens around packets on real probes: journeys, the log, what is asked before it costs a host anything."""
+
+import sys
+from typing import Any
+
+import pytest
+from live import Live, live
+
+from cttui.client import targets
+from cttui.model.messages import Ask, JourneyView, Rules
+
+pytestmark = pytest.mark.kernel
+
+
+async def test_a_burst_is_traced_and_its_packets_lead_to_their_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with live(targets.sandbox(), (120, 40)) as d:
+        copied: list[str] = []
+        monkeypatch.setattr(d.app, "copy_text", lambda text, what: copied.append(text))
+        await d.press("b")
+        await d.until("traced 10: 10 delivered")
+        await d.press("v")
+        await d.until("J shows each one's way")
+        await d.press("escape", "J")
+        await d.until("10 packets traced: 10 delivered")
+        assert "mangle PREROUTING  rule 1" in d.text and "raw PREROUTING     rule 1: -j CT" in d.text
+        await d.press("down")
+        await d.until("198.51.100.2:10001 > 192.0.2.1:80 [S]\n")
+        await d.press("enter")
+        await d.until("In scapy's notation")
+        assert "tun0" in d.text or "veth" in d.text, "the packet as captured, not only what the trace quotes"
+        await d.press("escape", "y", "enter")
+        await d.until(lambda: bool(copied))
+        assert copied[0].startswith("198.51.100.2:10001 > 192.0.2.1:80 [S]\n  PREROUTING")
+        await d.press("y", "down", "down", "down", "enter")
+        await d.until(lambda: len(copied) == 2)
+        assert copied[1].count("| delivered |") >= 10
+        await d.press("l")
+        await d.until("As conntrack says it")
+        assert "sport=10001" in " ".join(d.text.split())
+        await d.press("L")
+        await d.until("1 of 10 packets")
+        assert len(d.app.screen_stack) == 1 and "one flow" in d.text
+        await d.press("l")
+        await d.until("As conntrack says it")
+        await d.press("escape", "escape")
+        await d.until(lambda: "one flow" not in d.text and "10 packets" in d.text)
+
+
+async def test_a_rule_that_drops_is_named() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await d.app.do(Rules(lines=["iptables -A INPUT -p tcp --dport 80 -j DROP"]))
+        await d.until(lambda: all(job.state == "done" for job in d.app.dashboard.answer.jobs))  # type: ignore[union-attr]
+        await d.press("b")
+        await d.until("traced 10: 10 dropped by filter INPUT rule 1")
+        await d.press("J")
+        await d.until("✗")
+        assert "rule 1: -p tcp -m tcp --dport 80 -j DROP → drop" in " ".join(d.text.split())
+
+
+@pytest.mark.timeout(600)
+async def test_the_full_table(full_table: None) -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        d.app.doing.start(d.app.doing.fill(7))
+        await d.until(" 7 free", 120)
+        await d.press("b")
+        await d.until("traced 10: 7 delivered, 3 in conntrack: table full", 60)
+        await d.press("J", "end")
+        await d.until("? ")
+        assert "10 packets traced: 7 delivered, 3 in conntrack: table full" in d.text
+        assert "none: no entry was made for it" in d.text
+
+
+@pytest.fixture
+def host(netns: Any) -> Any:
+    """A namespace with a rule, as a host to look at."""
+    netns.run(
+        "iptables",
+        "-A",
+        "INPUT",
+        "-p",
+        "udp",
+        "--dport",
+        "9",
+        "-m",
+        "comment",
+        "--comment",
+        "discard",
+        "-j",
+        "DROP",
+    )
+    return netns
+
+
+def send(netns: Any, n: int, port: int = 9) -> None:
+    code = f"""
+import socket
+for _ in range({n}):
+    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", {port}))
+"""
+    netns.run(sys.executable, "-c", code)
+
+
+async def armed(d: Live) -> bool:
+    answer = await d.app.session.once(lambda seq: Ask(seq=seq, journey=JourneyView(count=0)))
+    return answer.journeys is not None and answer.journeys.armed
+
+
+async def test_a_trace_on_a_host_is_armed_only_after_its_question(host: Any) -> None:
+    async with live(targets.host(pid=host.pid), (80, 24)) as d:
+        await d.press("J", "a")
+        await d.until("two")
+        said = " ".join(d.text.replace("│", " ").split())
+        assert "one listener can cost the kernel two thirds of its packet rate" in said
+        assert "cttui_trace_<pid>" in said and "TRACE lines to the kernel log" in said
+        assert "cttui_trace" not in host.run("nft", "list", "tables")
+        await d.press(*"state=SYN_SENT", "enter")
+        await d.until("A packet has no state")
+        await d.press("escape")
+        assert not await armed(d) and "cttui_trace" not in host.run("nft", "list", "tables")
+        await d.press(
+            "a",
+            *"udp dport=9",
+            "tab",
+            *["backspace"] * 6,
+            *"2",
+            "enter",
+        )
+        await d.until("left")
+        assert "cttui_trace" in host.run("nft", "list", "tables")
+        send(host, 3)
+        await d.until("2 packets traced")
+        await d.until("capped at 2: 1 more packet")
+        assert "dropped by filter INPUT rule 1" in d.text and "discard" in " ".join(d.text.split())
+        await d.press("x")
+        await d.until("a trace a filter")
+        assert "cttui_trace" not in host.run("nft", "list", "tables")
+        await d.press("escape")
+        await d.until("traced 2 of 3")
+
+
+async def test_the_log_of_a_host_is_asked_for_filtered_and_narrowed(host: Any) -> None:
+    async with live(targets.host(pid=host.pid), (120, 40)) as d:
+        await d.press("3", "P")
+        await d.until("Switch the packet log on?")
+        await d.press(*"pcap: udp dst port 9", "enter")
+        await d.until("Packet log on")
+        send(host, 4)
+        send(host, 2, port=10)
+        send(host, 1)
+        await d.until("5 packets")
+        assert "127.0.0.1:9" in d.text
+        await d.press("slash", *"dport=10", "enter")
+        await d.until("None of 5 packets in the log matches dport=10")
+        await d.press("escape")
+        await d.until("5 packets")
+        await d.press("slash", *"unreplied")
+        await d.until("A packet has no")
+        await d.press("escape", "P")
+        await d.until("Packet log off")
+
+
+async def test_stage_counters_of_a_host_are_asked_for(host: Any) -> None:
+    async with live(targets.host(pid=host.pid), (80, 24)) as d:
+        await d.press("w")
+        await d.until("saved rule set fails")
+        assert "cttui_" not in host.run("nft", "list", "tables")
+        await d.press("escape", "w", "y")
+        await d.until("Stage counters on")
+        assert "table ip cttui_" in host.run("nft", "list", "tables")
+        await d.press("w")
+        await d.until("Stage counters off")
+        assert "cttui_" not in host.run("nft", "list", "tables")
