@@ -76,9 +76,11 @@ async def export(
     """Write the packets that `view` selects, oldest first, as far as they are in the log now.
 
     The file is written beside `path` and takes its place when it is whole. Raises FaultError: "export" where
-    it can't be written, "bad-filter".
+    it can't be written, "nothing", "bad-filter".
     """
     newest, found = await _newest(session, view)
+    if not found:
+        raise FaultError("nothing", "There is no packet to export.")
     comments = JourneyComments((await all_journeys(session, MOST_JOURNEYS)).journeys)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     commented = after = 0
