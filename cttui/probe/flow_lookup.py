@@ -48,39 +48,39 @@ def _hash_of(t: PacketTuple) -> int:
 
 
 class StoreLookup:
-    """Flows of the store by tuple, in either direction, the index made once per generation of the store."""
+    """Flows of the store by tuple, in either direction.
+
+    No index: under churn it would be out of date at every question. Two passes over the ports leave so few
+    flows that hashing these takes no time, and where all ports are equal it costs what an index would.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._generation = -1
-        self._rows: NDArray[np.int64]
-        self._index: NDArray[np.uint64]
 
-    def _refresh(self) -> None:
-        if self._generation == self._store.generation:
-            return
-        self._generation = self._store.generation
-        rows = self._store.rows(ended=True)
+    def _candidates(self, end: str, tuples: list[PacketTuple]) -> NDArray[np.int64]:
+        """Rows whose original or reply tuple is very likely one of these."""
         columns = self._store.columns
-        both = np.concatenate([_hashes(columns, rows, "orig"), _hashes(columns, rows, "reply")])
-        self._rows, self._index = np.concatenate([rows, rows]), both
+        sports, dports = np.zeros((2, 1 << 16), np.bool_)
+        for _, _, _, _, sport, dport in tuples:
+            sports[sport] = dports[dport] = True
+        rows = np.flatnonzero(sports[columns[f"{end}_sport"]])
+        rows = rows[dports[columns[f"{end}_dport"][rows]]]
+        rows = rows[self._store.live[rows] | self._store.ended[rows]]
+        wanted = np.array([_hash_of(t) for t in dict.fromkeys(tuples)], np.uint64)
+        return rows[np.isin(_hashes(columns, rows, end), wanted)]
 
     def of_packets(self, tuples: list[PacketTuple]) -> list[tuple[int, str]]:
         """Key and state words of the flow with each tuple; (0, "") where the store has none."""
         if not tuples:
             return []
-        self._refresh()
-        wanted = {_hash_of(t) for t in tuples}
-        table = np.array(sorted(wanted), np.uint64)
-        at = np.minimum(np.searchsorted(table, self._index), len(table) - 1)
-        hits = self._rows[table[at] == self._index]
         found: dict[PacketTuple, tuple[int, str]] = {}
         columns = self._store.columns
-        for row in dict.fromkeys(hits.tolist()):
-            words = self._state(columns, row)
-            for t in self._tuples(columns, row):
-                if t not in found or columns["zone"][row] == 0:
-                    found[t] = (int(columns["key"][row]), words)
+        for end in ("orig", "reply"):
+            for row in self._candidates(end, tuples).tolist():
+                words = self._state(columns, row)
+                for t in self._tuples(columns, row):
+                    if t not in found or columns["zone"][row] == 0:
+                        found[t] = (int(columns["key"][row]), words)
         return [found.get(t, (0, "")) for t in tuples]
 
     def tuples_of(self, key: int) -> list[PacketTuple]:
