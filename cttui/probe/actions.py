@@ -95,6 +95,9 @@ class Actions:
                 return e.jobs.start("set", lambda p: self._set(action))
             case Keep() | Undo():
                 return e.jobs.start(type(action).__name__.lower(), lambda p: self._settle(action))
+            case Arm(what="stages" | "trace") if e.sandbox is None:
+                self._writes(f"put a table of its own into nftables, as {action.what} needs")
+                return e.jobs.start("arm", lambda p: self._arm(action))
             case Arm() | Disarm():
                 return e.jobs.start(type(action).__name__.lower(), lambda p: self._arm(action))
         raise FaultError("unknown-action", f"This probe does not know {type(action).__name__}.")

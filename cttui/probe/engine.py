@@ -127,7 +127,12 @@ class Engine:
             self.watch.attach_events()
             await self._try("capture", self.capture.start(self.sandbox.device), can, cannot)
             self._spawn(self._warm_up(), "injector")
-        if self.privileged:
+        if self.privileged and self.sandbox is None and self.read_only:
+            for what in ("stages", "trace"):
+                cannot[what] = (
+                    f"cttui runs with --read-only: no {what}, which needs a table of ours in nftables."
+                )
+        elif self.privileged:
             can += ["stages", "trace"]
             if self.sandbox is not None:
                 try:

@@ -7,33 +7,22 @@ from cttui.model.messages import (
     Answer,
     Arm,
     Cancel,
-    Delete,
     Disarm,
     Fault,
     FaultError,
     Fill,
-    FlowPage,
-    FlowView,
     Job,
-    Set,
 )
-from cttui.model.messages import Ask as Question
 from cttui.model.safe import clean
-from cttui.model.words import conntrack_line
-from cttui.ui import questions
+from cttui.ui import journey_text, questions
+from cttui.ui.changing import Changing
 from cttui.ui.dialogs import Button, Confirm, Read
 from cttui.ui.session import Phase, State
-from cttui.ui.tunables import KEEP_S, Tunables
+from cttui.ui.tunables import Tunables
 
 if TYPE_CHECKING:
     from cttui.ui.burst import Burst
     from cttui.ui.program import Program
-
-MOST_DELETED = 10_000
-"""Flows a single confirmation may delete: what a person can be asked about in one go."""
-PAGE = 2_000
-CAPTURE_PACKETS, CAPTURE_S = 200_000, 600.0
-"""On a host, what is armed disarms itself."""
 
 
 class Doing:
@@ -43,15 +32,14 @@ class Doing:
         self.app = app
         self.session = app.session
         self.dashboard = app.dashboard
+        self.changing = Changing(app)
         self._job = 0
         self._filling = False
         self._fire_next = False
         """A burst was asked for while the table is being filled: it is meant for the full table."""
         self._filled: set[int] = set()
         self._burst: Burst | None = None
-        self._capturing = False
         self._events = False
-        self._stages = False
 
     def handlers(self) -> dict[str, Callable[[], None]]:
         """Action id → what to call."""
@@ -64,12 +52,10 @@ class Doing:
             "tales": lambda: self.start(self.tales()),
             "reset": lambda: self.start(self.reset()),
             "target": self.target,
-            "delete": lambda: self.start(self.delete()),
-            "delete-set": lambda: self.start(self.delete_set()),
+            "delete": lambda: self.start(self.changing.delete()),
+            "delete-set": lambda: self.start(self.changing.delete_set()),
             "accounting": lambda: self.start(self.accounting()),
-            "events": lambda: self.start(self.toggle("events", self._events)),
-            "capture": lambda: self.start(self.toggle("capture", self._capturing)),
-            "stages": lambda: self.start(self.toggle("stages", self._stages)),
+            "events": lambda: self.start(self.events()),
         }
 
     def start(self, work: object) -> None:
@@ -95,12 +81,6 @@ class Doing:
                 f"{self.app.key('target')} goes there.",
             )
 
-    def _need_writes(self) -> None:
-        welcome = self.session.state.welcome
-        if welcome is not None and not welcome.writes:
-            why = welcome.cannot.get("write", "This target is looked at without the right to change it.")
-            raise FaultError("read-only", why)
-
     # ------------------------------------------------------------ following jobs
 
     def opened(self, state: State) -> None:
@@ -122,10 +102,6 @@ class Doing:
     def heard(self, answer: Answer) -> None:
         """Take what concerns us out of an answer."""
         self._events = answer.health.events_attached
-        if answer.packets is not None:
-            self._capturing = answer.packets.capturing
-        if answer.hooks is not None:
-            self._stages = answer.hooks.stages_armed
         for job in answer.jobs:
             if job.id == self._job:
                 self._follow(job)
@@ -191,7 +167,10 @@ class Doing:
             self.app.say(f"No burst yet: {self.app.key('fire')} fires one.")
             return
         title = self._burst.line if self._burst is not None and job.kind == "fire" else ""
-        self.app.push_screen(Read("What the burst did", questions.result_lines(job.result, title)))
+        lines = questions.result_lines(job.result, title)
+        if job.kind == "fire" and self.dashboard.journeys is not None:
+            lines += journey_text.ends_lines(self.dashboard.journeys, self.app.key("journeys"))
+        self.app.push_screen(Read("What the burst did", lines))
 
     async def cancel(self) -> None:
         """Stop what runs."""
@@ -250,14 +229,12 @@ class Doing:
         """Settings."""
         welcome = self.session.state.welcome
         if welcome is None:
+            self.app.say_fault(Fault("no-probe", "The settings are read as soon as the probe has started."))
             return
+        if self.session.state.phase is Phase.FROZEN:
+            self.session.freeze(False)  # what is changed here must be seen to change
         self.app.push_screen(
-            Tunables(
-                self.app.do,
-                sandbox=self.sandbox,
-                can_fill="fill" in welcome.can,
-                read_only=not welcome.writes,
-            ),
+            Tunables(self.app.do, sandbox=self.sandbox, can_fill="fill" in welcome.can),
             callback=lambda _none: self._remember_pending(),
         )
 
@@ -268,95 +245,22 @@ class Doing:
         self.session.poke()
 
     async def accounting(self) -> None:
-        """Count packets and bytes of flows from now on."""
-        self._need_writes()
-        answer = await self.session.once(lambda seq: Question(seq=seq, tunables=True))
-        found = next((t for t in answer.tunables or [] if t.name == "nf_conntrack_acct"), None)
-        if found is None:
-            raise FaultError("no-accounting", "This kernel has no nf_conntrack_acct.")
-        if not found.writable:
-            raise FaultError("not-writable", f"nf_conntrack_acct can't be changed here: {clean(found.why)}")
-        new = "0" if found.value == "1" else "1"
-        if not self.sandbox:
-            title, paragraphs = questions.set_question(found, new, KEEP_S)
-            buttons = [Button("change", "y", "change it", "error-text")]
-            if await self.app.push_screen_wait(Confirm(title, paragraphs, buttons, danger=True)) is None:
-                return
-        await self.app.do(Set(name=found.name, value=new, expected_old=found.value, keep_s=KEEP_S))
-        self.app.say(
-            "Flows that begin from now on are counted." if new == "1" else "New flows are no longer counted."
-        )
+        """Count packets and bytes of flows, or stop that."""
+        await self.changing.accounting()
         self._remember_pending()
 
-    async def toggle(self, what: str, on: bool) -> None:
-        """Switch events, capture or stage counters on or off."""
-        if on:
-            await self.app.do(Disarm(what=what))
-            self.app.say(f"{what.capitalize()} off.")
+    async def events(self) -> None:
+        """Attach to the kernel's events, or let go of them."""
+        if self._events:
+            await self.changing.settle(Disarm(what="events"))
+            self.app.say("Events off.")
             return
         welcome = self.session.state.welcome
-        if welcome is not None and what not in welcome.can:
-            why = welcome.cannot.get(what, f"This kernel or user has no {what}.")
+        if welcome is not None and "events" not in welcome.can:
+            why = welcome.cannot.get("events", "This kernel or user has no events.")
             raise FaultError("cannot", clean(why))
-        if self.sandbox or what == "events":
-            await self.app.do(Arm(what=what))
-        else:
-            await self.app.do(
-                Arm(what=what, packets=CAPTURE_PACKETS if what == "capture" else 0, seconds=CAPTURE_S)
-            )
-        self.app.say(f"{what.capitalize()} on." if self.sandbox else _COST[what])
-
-    # ------------------------------------------------------------ deleting
-
-    async def delete(self) -> None:
-        """Delete the flow under the cursor, after a question."""
-        self._need_writes()
-        flow = self.dashboard.flows.selected
-        if flow is None:
-            return
-        title, paragraphs = questions.delete_question(flow, conntrack_line(flow), sandbox=self.sandbox)
-        button = Button("delete", "y", "delete", "error-text")
-        if await self.app.push_screen_wait(Confirm(title, paragraphs, [button], danger=True)):
-            await self.do(Delete(flows=[flow]))
-
-    async def delete_set(self) -> None:
-        """Delete the flows of the filter, after a question that counts them: those, never the filter again."""
-        self._need_writes()
-        page = await self._all_flows()
-        if not page.rows:
-            raise FaultError("nothing", "There is no flow to delete here.")
-        title, paragraphs = questions.delete_set_question(
-            page, self.app.view.whole_filter, most=MOST_DELETED, sandbox=self.sandbox
-        )
-        button = Button("delete", "y", "delete them", "error-text")
-        if await self.app.push_screen_wait(Confirm(title, paragraphs, [button], danger=True)):
-            await self.do(Delete(flows=page.rows))
-
-    async def _all_flows(self) -> FlowPage:
-        """The flows of the filter, page by page, each once; at most MOST_DELETED."""
-        view = self.app.view
-        rows: dict[int, object] = {}
-        matched = 0
-        for first in range(0, MOST_DELETED, PAGE):
-            answer = await self.session.once(
-                lambda seq, first=first: Question(  # type: ignore[misc]
-                    seq=seq,
-                    flows=FlowView(filter=view.whole_filter, sort="id", descending=False, first=first, count=PAGE,
-                                   fillers=view.fillers, refresh=False),
-                )
-            )  # fmt: skip
-            page = answer.flows
-            if page is None or not page.rows:
-                break
-            matched = page.matched
-            rows.update({flow.key: flow for flow in page.rows if not flow.ended})
-            if first + PAGE >= page.matched:
-                break
-        return FlowPage(matched=max(matched, len(rows)), total=matched, rows=list(rows.values()))  # type: ignore[arg-type]
+        await self.changing.settle(Arm(what="events"))
+        self.app.say("Events on." if self.sandbox else _EVENTS_COST)
 
 
-_COST = {
-    "events": "Events on: new and ended flows are exact. Very busy hosts make up to 30 % fewer new flows a second meanwhile.",
-    "capture": "Packet log on, for at most ten minutes.",
-    "stages": "Stage counters on: a table of our own in nftables, gone when we leave. `nft -f` of a whole ruleset fails meanwhile.",
-}
+_EVENTS_COST = "Events on: new and ended flows are exact. Very busy hosts make up to 30 % fewer new flows a second meanwhile."

@@ -11,6 +11,7 @@ from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
+from textual.timer import Timer
 
 from cttui.client import memory as memories
 from cttui.client.options import Options
@@ -64,6 +65,7 @@ class Program(App[None]):
         self.dashboard.lean = options.low_bandwidth
         self._take_theme()
         self._handlers: dict[str, Callable[[], None]] = {}
+        self._ticking: Timer | None = None
         self._early: list[str] | None = []
         """Actions asked for before they could be carried out: keys pressed at the first frame."""
         self._notices_seen: dict[str, int] = {}
@@ -125,7 +127,7 @@ class Program(App[None]):
         for problem in self._key_problems:
             self.say(problem, "warning")
         self._take_other_themes()
-        self.set_interval(1.0, self._tick)
+        self._ticking = self.set_interval(1.0, self._tick)
         # Back from Ctrl-Z the terminal is empty; only changed cells would be painted.
         self.app_resume_signal.subscribe(self, lambda _app: self.redraw())
         gc.enable()
@@ -309,6 +311,8 @@ class Program(App[None]):
         """Leave. What the session says from now on is for nobody: the widgets are being taken down."""
         self.session.heard = lambda answer: None
         self.session.changed = lambda state: None
+        if self._ticking is not None:
+            self._ticking.stop()
         super().exit(result, return_code, message)
 
     def on_app_focus(self, _event: events.AppFocus) -> None:

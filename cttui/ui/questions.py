@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from cttui.model import flow as f
+from cttui.model import words
 from cttui.model.flow import Flow
 from cttui.model.hooks import Loss
-from cttui.model.messages import FlowPage, Notice, Result
+from cttui.model.messages import Notice, Result
 from cttui.model.safe import clean
 from cttui.model.table import STATISTICS, Health, TableReading
 from cttui.model.tunables import TUNABLES, Tunable
@@ -30,7 +31,7 @@ _TIMEOUT_AFFECTS = "Entries refreshed by a packet from now on. Existing entries 
 def set_question(
     tunable: Tunable, new: str, keep_s: float, count: int | None = None
 ) -> tuple[str, Paragraphs]:
-    """Title and paragraphs of the question before a host's setting is written."""
+    """Title and paragraphs of the question before a host's setting is written. `keep_s` 0: put back at exit."""
     scope = (
         "the whole machine, all namespaces" if tunable.scope == "machine" else "this network namespace only"
     )
@@ -43,13 +44,14 @@ def set_question(
                 "error-text",
             )
         ]
+    after = f"after {keep_s:.0f} s, or " if keep_s > 0 else ""
     return f"Change {tunable.name}?", [
         (f"{clean(tunable.value)}  →  {clean(new)}", "value"),
         "",
         *now,
         f"Scope     {scope}",
         f"Affects   {affects}",
-        f"Undone    by itself after {keep_s:.0f} s, or when this program ends in any way, unless you keep it (K).",
+        f"Undone    by itself {after}when this program ends in any way, unless you keep it (K).",
     ]
 
 
@@ -91,18 +93,28 @@ def delete_question(flow: Flow, line: str, *, sandbox: bool) -> tuple[str, Parag
     return "Delete this flow?", paragraphs
 
 
+SAMPLE = 5
+"""Lines of flows that the question before a deletion shows."""
+
+
 def delete_set_question(
-    page: FlowPage, filter_text: str, *, most: int, sandbox: bool
+    flows: Sequence[Flow], matched: int, filter_text: str, *, most: int, sandbox: bool
 ) -> tuple[str, Paragraphs]:
-    """Before the flows of a filter are deleted; `page` holds exactly those."""
-    n = len(page.rows)
-    nat = sum(1 for flow in page.rows if is_nat(flow))
+    """Before the flows of a filter are deleted: exactly `flows`, of `matched` that were there."""
+    n = len(flows)
+    nat = sum(1 for flow in flows if is_nat(flow))
     what = f"that match `{clean(filter_text)}`" if filter_text else "in this table: no filter is set"
     paragraphs: Paragraphs = [(f"{n:,} {'flow' if n == 1 else 'flows'} {what}", "value"), ""]
+    paragraphs += [(f"  {_ends(flow)}", "muted") for flow in flows[:SAMPLE]]
+    if n > SAMPLE:
+        paragraphs.append((f"  … and {n - SAMPLE:,} more", "muted"))
+    paragraphs.append("")
     if nat:
         paragraphs.append((f"{nat:,} of them are translated (NAT): those connections break.", "level-warn"))
-    if page.matched > n:
-        paragraphs.append((f"{page.matched:,} match; at most {most:,} go at a time.", "level-warn"))
+    if matched > n >= most:
+        paragraphs.append(
+            (f"{matched:,} match; at most {most:,} go at a time, the oldest first.", "level-warn")
+        )
     paragraphs.append(
         "Exactly these are deleted, each by tuple, zone and id. Flows that come to match meanwhile are left "
         "alone, and so is the connection this program is watched through. It can't be undone."
@@ -110,6 +122,28 @@ def delete_set_question(
     if not sandbox:
         paragraphs.append("They are flows of a host in use.")
     return f"Delete {n:,} {'flow' if n == 1 else 'flows'}?", paragraphs
+
+
+def _ends(flow: Flow) -> str:
+    state = f.state_name(flow.proto, flow.state)
+    name = f"{words.protocol(flow.proto)} {state}".rstrip()
+    ends = [
+        words.endpoint(address, port, flow.proto)
+        for address, port in ((flow.orig_src, flow.orig_sport), (flow.orig_dst, flow.orig_dport))
+    ]
+    return f"{name:<17} {ends[0]} → {ends[1]}"
+
+
+def deleted_words(deleted: int, gone: int, spared: int, left: int = 0) -> str:
+    """What a deletion came to."""
+    parts = [f"{deleted:,} {'flow' if deleted == 1 else 'flows'} deleted"]
+    if gone:
+        parts.append(f"{gone:,} gone meanwhile")
+    if spared:
+        parts.append(f"{spared:,} spared: you are connected through it")
+    if left:
+        parts.append(f"{left:,} left: stopped")
+    return " · ".join(parts)
 
 
 def fill_question(free: int, table: TableReading) -> tuple[str, Paragraphs]:

@@ -90,20 +90,19 @@ class TunableTable(Rows):
 class Tunables(Dialog[None]):
     """The settings of the target on screen. `do` sends an action, raising FaultError where it is refused."""
 
+    DEFAULT_CSS = "Tunables #said { height: 2; }"
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("K", "keep", "Keep", show=False),
         Binding("u,U", "undo", "Undo", show=False),
         Binding("q,t", "dismiss_none", "Close", show=False),
     ]
 
-    def __init__(
-        self, do: Callable[[Action], Awaitable[int]], *, sandbox: bool, can_fill: bool, read_only: bool
-    ) -> None:
+    def __init__(self, do: Callable[[Action], Awaitable[int]], *, sandbox: bool, can_fill: bool) -> None:
         super().__init__()
         self._do = do
         self._sandbox = sandbox
         self._can_fill = can_fill
-        self._read_only = read_only
         self._table = TableReading(count=None, maximum=None, buckets=None, active=None)
         self._job = 0
 
@@ -156,12 +155,16 @@ class Tunables(Dialog[None]):
     # ------------------------------------------------------------ changing
 
     def _pointed(self, name: str) -> None:
-        self.query_one(Help).say(
-            "How many entries the sandbox's table still takes: the rest is filled with entries that match nothing. "
-            "The host's limit stays as it is."
-            if name == FREE
-            else questions.setting_help(name)
-        )
+        said = questions.setting_help(name)
+        tunable = self.query_one(TunableTable).tunable(name)
+        if name == FREE:
+            said = (
+                "How many entries the sandbox's table still takes: the rest is filled with entries that match "
+                "nothing. The host's limit stays as it is."
+            )
+        elif tunable is not None and not tunable.writable:
+            said = f"{said} Not to be changed here: {clean(tunable.why)}"
+        self.query_one(Help).say(said)
 
     def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
         match event.button:
@@ -175,9 +178,7 @@ class Tunables(Dialog[None]):
                 self.dismiss(None)
 
     def _chosen(self, name: str) -> None:
-        if self._read_only and not self._sandbox:
-            self._say(Fault("read-only", "Started with --read-only: nothing is changed on this host."))
-        elif name == FREE:
+        if name == FREE:
             self.run_worker(self._fill(), exclusive=True)
         elif name:
             self.run_worker(self._change(name), exclusive=True)

@@ -76,6 +76,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
         try:
             async with app.run_test(size=size, notifications=True) as pilot:
                 yield Driver(app, pilot)
+                app.exit()  # as a person leaves: what is heard from now on is for nobody
         finally:
             await session.close()
 

@@ -55,5 +55,6 @@ async def live(target: Target, size: tuple[int, int] = (120, 40), **more: Any) -
             run = Live(app, pilot)
             await run.until(lambda: app.dashboard.answer is not None)
             yield run
+            app.exit()  # as a person leaves: what is heard from now on is for nobody
     finally:
         await session.close()

@@ -68,19 +68,38 @@ def test_values_are_bounded() -> None:
 
 def test_deleting_counts_nat_and_names_the_filter() -> None:
     nat = samples.flow(1, status=f.CONFIRMED | f.DST_NAT)
-    page = FlowPage(rows=[samples.flow(0), nat], matched=20_000)
-    title, paragraphs = questions.delete_set_question(page, "dport=80", most=10_000, sandbox=False)
+    flows = [samples.flow(0), nat]
+    title, paragraphs = questions.delete_set_question(flows, 20_000, "dport=80", most=2, sandbox=False)
     said = text(paragraphs)
     assert title == "Delete 2 flows?"
     for word in (
         "`dport=80`",
         "1 of them are translated",
-        "20,000 match",
+        "20,000 match; at most 2",
+        "198.51.100.2:10000 → 192.0.2.1:80",
         "left alone",
         "host in use",
     ):
         assert word in said, word
     assert "NAT" in text(questions.delete_question(nat, conntrack_line(nat), sandbox=True)[1])
+
+
+def test_what_a_deletion_came_to() -> None:
+    assert questions.deleted_words(1, 0, 0) == "1 flow deleted"
+    said = questions.deleted_words(1_000, 2, 1, left=3)
+    assert (
+        said
+        == "1,000 flows deleted · 2 gone meanwhile · 1 spared: you are connected through it · 3 left: stopped"
+    )
+
+
+def test_what_the_warden_did_by_itself_is_told() -> None:
+    from cttui.probe.warden import news_words
+
+    for what, level, word in (("reverted", "info", "put back"), ("left", "warning", "somebody else"),
+                              ("unchanged", "info", "again already"), ("error: no", "error", "(no)")):  # fmt: skip
+        said = news_words("nf_conntrack_acct", what, "1")
+        assert said[0] == level and "nf_conntrack_acct" in said[1] and word in said[1]
 
 
 def test_result_is_evidence() -> None:
