@@ -11,6 +11,7 @@ from typing import Any
 
 from cttui import __version__
 from cttui.flows.arena import keep_freed_memory
+from cttui.flows.table import Counts
 from cttui.kernel import ctnetlink, netstat, sysctl
 from cttui.kernel.ctfill import Filler
 from cttui.kernel.kmsg import KernelLog
@@ -40,7 +41,7 @@ from cttui.probe.hook_watch import HookWatch
 from cttui.probe.injector import Injector
 from cttui.probe.jobs import Jobs
 from cttui.probe.measure import Measure
-from cttui.probe.queries import Queries
+from cttui.probe.queries import Queries, Remembered
 from cttui.probe.sandbox import Sandbox
 from cttui.probe.traces import Traces
 from cttui.probe.warden import Warden, news_words
@@ -88,6 +89,7 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
         self._listeners: list[socket.socket] = []
         self._notices: list[Notice] = []
+        self._counts = Remembered[None, Counts]()
         self._watching = False
         self._answered = asyncio.Event()
         self._filter_in_kernel = False
@@ -301,7 +303,7 @@ class Engine:
             self._keep_reading()
             await self._first_readings()
         self._answered.set()
-        self.watch.drain_events(8)
+        self.watch.drain_events(2)  # what happened before the question; a flood's rest at the loop's pace
         now = time.monotonic()
         page = self.queries.flows(ask.flows, now, ask.at) if ask.flows is not None else None
         hooks = self.hooks.reading(ask.hooks) if ask.hooks is not None and self.privileged else None
@@ -345,7 +347,7 @@ class Engine:
         store = self.watch.store
         # Read for this answer; the history and the rates are of the regular samples.
         sample = self.counters.read(time.monotonic(), store.new_total, store.ended_total, exact=True)
-        counts = self.watch.store.counts()
+        counts = self._counts.get(None, store.counts)
         if self.privileged:
             active, why = conntrack_active(self.hooks.rules.needing_conntrack())
         else:
