@@ -212,7 +212,8 @@ def test_the_template_of_ct_rules_is_no_flow(feed: Feed) -> None:
 def test_a_packet_of_the_log_finds_its_fate(feed: Feed) -> None:
     feed.send(feed.start(1, 1000, time_ns=1000), *feed.passed(1, *ALL))
     feed.send(feed.start(2, 1000, time_ns=9000), feed.message(2, INPUT, t.RULE, t.DROP, handle=4))
-    assert feed.journeys.fate(1100, tcp(1000)) == "delivered"
+    assert feed.journeys.fate(900, tcp(1000)) == "delivered"
+    assert feed.journeys.fate(9001, tcp(1000)) == "", "captured after its last trace message was read"
     assert feed.journeys.fate(8000, tcp(1000) + b"payload") == "dropped by filter INPUT rule 1"
     assert feed.journeys.fate(8000, tcp(1001)) == "" == feed.journeys.fate(1, b"")
     found = feed.journeys.of_packet(8000, tcp(1000), NoFlows(), 10**12)

@@ -191,11 +191,12 @@ def journey(end: str, time_ns: int) -> Journey:
     return Journey(trace_id=1, line="", steps=steps, end=end, ended_ok=False, flow_id=7, data=SYN)
 
 
-def test_comments_tell_the_journey_nearest_in_time() -> None:
-    comments = JourneyComments([journey("first", 1000), journey("second", 2000)])
-    assert comments(row(0x800, SYN, seq=0)).startswith(
-        "second (conntrack id 7)\nip raw PREROUTING: rule 1: -j CT → continue"
-    )
+def test_comments_tell_each_journey_once() -> None:
+    packet = row(0x800, SYN, seq=0)
+    long_ago = journey("long ago", 1000)
+    comments = JourneyComments([long_ago, *(journey(end, packet.time_ns + 5) for end in ("first", "second"))])
+    assert comments(packet).startswith("first (conntrack id 7)\nip raw PREROUTING: rule 1: -j CT → continue")
+    assert comments(packet).startswith("second ") and comments(packet) == ""
     assert comments(row(0x800, tcp(99), fate="known otherwise")) == "known otherwise"
     text = journey_text(journey("x", 1))
     assert "conntrack → passed [new]" in text and "ip x\\x1b[ INPUT: policy → drop" in text

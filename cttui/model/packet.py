@@ -93,3 +93,12 @@ class JourneysReading(msgspec.Struct, array_like=True, frozen=True, kw_only=True
     """Index of the first of `journeys` among all."""
     ends: list[tuple[str, int]] = []
     """End sentences of all traced packets and how many ended so, most first."""
+
+
+MOST_LATE_NS = 2_000_000_000
+"""Trace messages carry no time: theirs is that of their reading, this much after the packet's at most."""
+
+
+def may_be_traced(captured_ns: int, traced_ns: int) -> bool:
+    """Whether a packet captured at one time can be that of a trace message read at another, given equal headers."""
+    return captured_ns <= traced_ns <= captured_ns + MOST_LATE_NS

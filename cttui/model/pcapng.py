@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
-from cttui.model.packet import Journey, PacketRow
+from cttui.model.packet import Journey, PacketRow, may_be_traced
 from cttui.model.safe import clean
 
 LINUX_SLL = 113
@@ -103,19 +103,34 @@ def write_pcapng(
 
 
 class JourneyComments:
-    """Comments for the packets whose journeys are known; call it with a row."""
+    """Comments for the packets whose journeys are known; call it with the rows, oldest first.
+
+    A journey is told once an interface: of packets that are equal to the last bit, not all need have been traced.
+    """
 
     def __init__(self, journeys: Iterable[Journey]) -> None:
         self._by_head: dict[bytes, list[Journey]] = {}
+        self._next: dict[tuple[bytes, str], int] = {}
+        """Head and interface → the first journey not told yet."""
         for journey in journeys:
             self._by_head.setdefault(journey.data, []).append(journey)
 
     def __call__(self, row: PacketRow) -> str:
-        """The journey of a packet with the same headers (nearest in time) in words, else its fate, else ""."""
+        """The journey of a packet with the same headers in words, "" where it was not traced; else its fate."""
         found = self._by_head.get(head_of(row.data))
         if not found:
             return row.fate
-        return journey_text(min(found, key=lambda j: abs(j.steps[0].time_ns - row.time_ns) if j.steps else 0))
+        at = self._next.get((head_of(row.data), row.interface), 0)
+        while at < len(found) and _read_ns(found[at]) < row.time_ns:
+            at += 1
+        told = at < len(found) and may_be_traced(row.time_ns, _read_ns(found[at]))
+        self._next[head_of(row.data), row.interface] = at + told
+        return journey_text(found[at]) if told else ""
+
+
+def _read_ns(journey: Journey) -> int:
+    """When its messages were read."""
+    return journey.steps[0].time_ns if journey.steps else 0
 
 
 def head_of(data: bytes) -> bytes:

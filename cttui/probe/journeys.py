@@ -4,6 +4,7 @@ A trace id is made of the packet's memory address and flow hash (nft_trace_init)
 journey begins with each message of our own marking rule and takes what follows under its id until the next.
 """
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from cttui.kernel import trace as t
 from cttui.kernel.trace_table import MARKER, Place
 from cttui.model.messages import JourneyView
-from cttui.model.packet import Journey, JourneysReading, JourneyStep
+from cttui.model.packet import Journey, JourneysReading, JourneyStep, may_be_traced
 from cttui.model.packet_headers import ETH_IPV4, ETH_IPV6, Headers, line_of, read_headers
 from cttui.probe.journey_words import (
     DELIVERED,
@@ -247,16 +248,18 @@ class Journeys:
         return self._journey(at, self._stages(), key, now_ns)
 
     def _find(self, time_ns: int, data: bytes) -> int | None:
-        """The traced packet with the same headers that is nearest in time."""
+        """The traced packet with the same headers whose messages were read next after this time."""
         if len(data) < 20:
             return None
         network = (data[0] & 15) * 4 if data[0] >> 4 == 4 else 40
         found = self._by_head.get(
             data[: min(network, t.HEAD_NETWORK)] + data[network : network + t.HEAD_TRANSPORT]
         )
-        if not found:
+        # They stand in the order of their reading. Others with the same headers may not have been traced.
+        at = bisect_left(found or [], time_ns, key=lambda at: self._packets[at].time_ns)
+        if not found or at == len(found) or not may_be_traced(time_ns, self._packets[found[at]].time_ns):
             return None
-        return min(found, key=lambda at: abs(self._packets[at].time_ns - time_ns))
+        return found[at]
 
     def _stages(self) -> list[tuple[str, Place]]:
         """Labels and places of the columns, along the path: base chains that traced packets can meet."""

@@ -10,7 +10,7 @@ from textual.containers import Container
 from textual.screen import Screen
 
 from cttui.model.messages import Answer, Ask, FaultError, JourneyView, PacketView
-from cttui.model.packet import Journey, JourneysReading, PacketRow
+from cttui.model.packet import Journey, JourneysReading, PacketRow, may_be_traced
 from cttui.model.pcapng import head_of
 from cttui.model.safe import clean
 from cttui.ui import journey_text as text
@@ -233,14 +233,17 @@ class JourneysScreen(Screen[None]):
         except FaultError as e:
             self._program.say_fault(e.fault)
             return
-        found = [i for i, j in enumerate(whole.journeys) if same_packet(j, packet)]
+        found = [
+            i
+            for i, j in enumerate(whole.journeys)
+            if same_packet(j, packet) and may_be_traced(packet.time_ns, text.packet_of(j).time_ns)
+        ]
         if not found:
             self._program.say("This packet was not traced.")
             return
-        best = min(found, key=lambda i: abs(text.packet_of(whole.journeys[i]).time_ns - packet.time_ns))
         self.reading = whole
         self.table.show(whole)
-        self.table.go(best)
+        self.table.go(found[0])
         self._want()
 
     # ------------------------------------------------------------ messages
@@ -298,10 +301,10 @@ class JourneysScreen(Screen[None]):
         except FaultError:
             return quoted
         rows = answer.packets.rows if answer.packets is not None and not answer.packets.error else []
-        same = [row for row in rows if same_packet(journey, row)]
-        if not same:
-            return quoted
-        return min(same, key=lambda row: abs(row.time_ns - quoted.time_ns))
+        same = [
+            row for row in rows if same_packet(journey, row) and may_be_traced(row.time_ns, quoted.time_ns)
+        ]
+        return max(same, key=lambda row: row.time_ns, default=quoted)
 
     def action_flow(self) -> None:
         """The flow of the packet under the cursor."""
