@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-from cttui.model.hooks import HooksReading
+from cttui.diagnosis.findings import headline
 from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.ui.cells import Line
 from cttui.ui.journey_text import ends_words
-from cttui.ui.questions import by_rule
 
 Key = Callable[[str], str]
 """Action id → the key a person has for it."""
@@ -161,37 +160,6 @@ def prerouting(result: Result) -> list[tuple[str, int]]:
     return list(out.items())
 
 
-def loss_words(table: TableReading, hooks: HooksReading | None, result: Result | None) -> str:
-    """The one sentence on what is being lost now, "" where nothing is."""
-    full = bool(table.maximum and table.count is not None and table.count >= table.maximum)
-    losses = [x for x in (hooks.losses if hooks else []) if x.is_loss and x.packets and not by_rule(x)]
-    if losses:
-        worst = max(losses, key=lambda x: x.packets)
-        total = sum(x.packets for x in losses)
-        more = f" (of {total:,} lost)" if total > worst.packets else ""
-        cause = clean(worst.cause)
-        if worst.source.startswith("drop ") and full:
-            cause = "lost in conntrack: table full (no rule dropped them)"
-        if cause == "unknown":
-            cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
-        return f"{worst.packets:,} {'packet' if worst.packets == 1 else 'packets'} {cause.removeprefix('packets ')}{more}"
-    rate = table.rates.get("drop", 0.0)
-    if rate > 0:
-        why = "table full" if full else "see the statistics"
-        return f"conntrack drops {rate:,.0f} packets/s: {why} (no rule dropped them)"
-    if result is not None and (n := result.stats.get("drop", 0)):
-        why = "table full (no rule dropped them)" if full else "by conntrack (no rule dropped them)"
-        return f"{n:,} packets lost in conntrack: {why}"
-    failed = table.rates.get("insert_failed", 0.0)
-    if failed > 0:
-        return (
-            f"{failed:,.0f} packets/s lose a race at confirmation (insert_failed): the DNS five-second delay"
-        )
-    if full:
-        return "table full: new flows are dropped by conntrack before any filter rule sees them"
-    return ""
-
-
 def banner(
     answer: Answer | None,
     welcome: Welcome | None,
@@ -219,7 +187,7 @@ def banner(
         )
     if answer is not None:
         result = job.result if job is not None else None
-        loss = loss_words(answer.table, answer.hooks, result)
+        loss = headline(answer.table, answer.hooks.losses if answer.hooks else [], result)
         if loss:
             lines.append(
                 (

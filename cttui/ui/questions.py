@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from cttui.diagnosis.findings import ERROR, WARNING, by_rule, findings
 from cttui.model import flow as f
 from cttui.model import words
 from cttui.model.flow import Flow
@@ -216,11 +217,6 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
     return out
 
 
-def by_rule(loss: Loss) -> bool:
-    """Whether a rule or policy dropped these packets: somebody meant that."""
-    return loss.is_loss and (" rule " in loss.source or "policy" in loss.source)
-
-
 def explanation(
     table: TableReading,
     health: Health,
@@ -230,35 +226,13 @@ def explanation(
 ) -> Paragraphs:
     """F4: what was lost, where, by which counter, what to do; then how far the screen can be trusted."""
     out: Paragraphs = []
-    if table.active is False:
-        out += [
-            ("Conntrack is not active in this namespace.", "level-warn"),
-            f"  {clean(table.active_why)}" if table.active_why else "  No hook of conntrack is registered, so no packet makes an entry.",
-            "  A rule that needs it switches it on, e.g.  iptables -t raw -A PREROUTING -j CT", "",
-        ]  # fmt: skip
-    full = table.maximum and table.count is not None and table.count >= table.maximum
-    if full:
-        out += [
-            (f"The table is full: {table.count:,} of {table.maximum:,}.", "error-text"),
-            "  A packet that would begin a flow is dropped by conntrack itself, before any filter rule, unless an "
-            "entry that is not ASSURED can be evicted (early_drop). No rule counter shows it.",
-            "  Now: see what fills it (4), raise nf_conntrack_max (t), or exempt traffic with CT --notrack.", "",
-        ]  # fmt: skip
-    elif table.maximum and table.count is not None and table.count >= 0.95 * table.maximum:
-        out += [
-            (f"The table is {100 * table.count / table.maximum:.0f} % full.", "level-warn"),
-            "  Above 95 % the garbage collector ends entries that are not ASSURED long before their timeout.", "",
-        ]  # fmt: skip
-    for loss in losses:
-        if loss.packets:
-            verb = "were lost" if loss.is_loss else "were merged"
-            out.append(
-                (f"{loss.packets:,} packets {verb} between {clean(loss.after)} and {clean(loss.before)}.",
-                 "error-text" if loss.is_loss else "")
-            )  # fmt: skip
-            out.append(f"  {clean(loss.cause)}{f' ({clean(loss.source)})' if loss.source else ''}")
-    if losses:
+    for finding in findings(table, losses):
+        style = {ERROR: "error-text", WARNING: "level-warn"}.get(finding.level, "")
+        out += [(finding.what, style), *(f"  {why}" for why in finding.why)]
+        out += [f"  {finding.remedy}"] if finding.remedy else []
         out.append("")
+    if not out:
+        out += [("Nothing is being lost, and the table has room.", "right"), ""]
     moved = [(n, v) for n, v in table.stats.items() if v and n in STATISTICS and n not in ("found", "insert")]
     if moved:
         out.append(("Since this namespace exists", "heading"))

@@ -1,10 +1,11 @@
 """What questions, summaries and explanations say."""
 
 from cttui.client.targets import Target
+from cttui.diagnosis.findings import headline
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepDone, StepStarted
 from cttui.lab.tales import find
 from cttui.model import flow as f
-from cttui.model.hooks import HooksReading, Loss
+from cttui.model.hooks import Loss
 from cttui.model.messages import Answer, CounterDelta, Fault, FlowPage, Job, Result, Welcome
 from cttui.model.table import Health, TableReading
 from cttui.model.tunables import Tunable
@@ -123,9 +124,9 @@ def test_losses_that_a_rule_meant_are_no_alarm() -> None:
     ruled = Loss(family="ip", hook="output", after="defrag", before="raw", packets=10, cause="dropped by raw OUTPUT rule 1: -j DROP", source="raw OUTPUT rule 1 +10")  # fmt: skip
     lost = Loss(family="ip", hook="prerouting", after="raw", before="conntrack", packets=3, cause="lost in conntrack: table full", source="drop +3")  # fmt: skip
     table = samples.table(count=10, stats={}, rates={})
-    assert faults.loss_words(table, HooksReading(losses=[ruled]), None) == ""
-    assert "3 packets lost in conntrack" in faults.loss_words(table, HooksReading(losses=[ruled, lost]), None)
-    assert "table full" in faults.loss_words(samples.table(), None, FULL)
+    assert headline(table, [ruled], None) == ""
+    assert "3 packets lost in conntrack" in headline(table, [ruled, lost], None)
+    assert "table full" in headline(samples.table(), [], FULL)
 
 
 def test_an_empty_table_says_why() -> None:

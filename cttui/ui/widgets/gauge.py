@@ -5,7 +5,7 @@ from cttui.model.table import TableReading
 from cttui.ui.cells import Cells, Line, Run, fit, width_of
 
 WARN, FULL = 0.8, 0.95
-"""From 80 % on a burst fills it; above 95 % the garbage collector takes what is not ASSURED (nf_conntrack_core.c)."""
+"""From 80 % on a burst fills it; from 95 % on, once a packet was lost, the garbage collector takes what is not ASSURED."""
 
 
 def level(reading: TableReading) -> tuple[str, str]:

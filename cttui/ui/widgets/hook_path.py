@@ -5,6 +5,7 @@ from collections import deque
 
 from textual.message import Message
 
+from cttui.diagnosis.findings import by_rule
 from cttui.model.hooks import Chain, HooksReading, Loss, Rule
 from cttui.model.safe import clean
 from cttui.ui.cells import Line, Run, clip, fit, width_of
@@ -21,7 +22,6 @@ _RATES = 48
 """Narrower panels leave packets/s out: the rules' words matter more."""
 _KEPT = 40
 _APPEND = re.compile(r"^-A \S+ ")
-_BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
 
 
 def loss_words(loss: Loss) -> str:
@@ -36,11 +36,6 @@ def short_cause(loss: Loss) -> str:
     """The cause in few words: `table full`, `dropped by raw OUTPUT rule 1`."""
     cause = clean(loss.cause).removeprefix("lost in conntrack: ")
     return cause.partition(": ")[0]
-
-
-def by_rule(loss: Loss) -> bool:
-    """Whether somebody's rule or policy took these packets, as it was told to."""
-    return _BY_RULE.match(loss.cause) is not None
 
 
 class HookPath(Rows):

@@ -1,0 +1,199 @@
+"""Readings of a table and its path → findings: what is wrong, what it means, what to do. Pure functions.
+
+Numbers about the kernel's behaviour were measured on 6.18; docs/diagnosis.md tells of each at length.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cttui.model.hooks import Loss
+from cttui.model.messages import Result
+from cttui.model.safe import clean
+from cttui.model.table import TableReading
+
+_BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
+ERROR, WARNING, INFO = "error", "warning", "info"
+NEARLY_FULL = 0.95
+"""From here on the garbage collector may take what is not ASSURED (gc_worker in nf_conntrack_core.c)."""
+CROWDED = 0.80
+"""Where to alert: a burst takes the rest."""
+LONG_CHAINS = 8
+"""Entries a bucket from which every lookup is slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`what` in one sentence, `why` behind it, `remedy` where there is one. `level`: error, warning, info."""
+
+    level: str
+    what: str
+    why: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+def by_rule(loss: Loss) -> bool:
+    """Whether a rule or policy dropped these packets: somebody meant that."""
+    return loss.is_loss and _BY_RULE.match(loss.cause) is not None
+
+
+def findings(table: TableReading, losses: Sequence[Loss] = ()) -> list[Finding]:
+    """What these readings show, the worst first."""
+    found = [*_table(table), *_statistics(table), *(_loss(loss) for loss in losses if loss.packets)]
+    return sorted(found, key=lambda x: (ERROR, WARNING, INFO).index(x.level))
+
+
+def is_full(table: TableReading) -> bool:
+    """Whether no slot is left."""
+    return bool(table.maximum and table.count is not None and table.count >= table.maximum)
+
+
+def _table(table: TableReading) -> list[Finding]:
+    out: list[Finding] = []
+    if table.active is False:
+        out.append(
+            Finding(
+                WARNING,
+                "Conntrack is not active in this namespace.",
+                (
+                    clean(table.active_why)
+                    or "No hook of conntrack is registered, so no packet makes an entry.",
+                ),
+                "A rule that needs it switches it on, e.g.  iptables -t raw -A PREROUTING -j CT",
+            )
+        )
+    if not table.maximum or table.count is None:
+        return out
+    share = table.count / table.maximum
+    if is_full(table):
+        out.append(
+            Finding(
+                ERROR,
+                f"The table is full: {table.count:,} of {table.maximum:,}.",
+                (
+                    "A packet that would begin a flow is dropped by conntrack itself, before any filter rule, unless an "
+                    "entry that is not ASSURED can be evicted (early_drop). No rule counter shows it.",
+                    "After the first such loss the garbage collector also takes half-open and closing entries.",
+                ),
+                "Now: see what fills it, raise nf_conntrack_max, or exempt traffic with CT --notrack.",
+            )
+        )
+    elif share >= NEARLY_FULL:
+        lost = table.stats.get("drop", 0)
+        out.append(
+            Finding(
+                WARNING,
+                f"The table is {100 * share:.0f} % full.",
+                (
+                    "Once a packet has been lost because a table was full and nothing could be evicted, the garbage "
+                    "collector's next walk ends entries that are not ASSURED, and closing ones, in every namespace "
+                    "from 95 % on, long before their timeout. No statistic counts them.",
+                    f"Dropped by conntrack here so far: {lost:,}."
+                    if lost
+                    else "None has been lost here so far.",
+                ),
+                "See what fills it before it is full.",
+            )
+        )
+    elif share >= CROWDED:
+        out.append(
+            Finding(
+                WARNING,
+                f"The table is {100 * share:.0f} % full.",
+                (),
+                "A burst takes the rest: see what fills it.",
+            )
+        )
+    if table.buckets and table.count > LONG_CHAINS * table.buckets:
+        out.append(
+            Finding(
+                WARNING,
+                f"{table.count / table.buckets:.0f} entries share a hash bucket: every lookup walks a long chain.",
+                remedy="Raise net.netfilter.nf_conntrack_buckets to the number of entries.",
+            )
+        )
+    return out
+
+
+_RISING: dict[str, tuple[str, str, str]] = {
+    "insert_failed": (
+        ERROR,
+        "Packets lose a race at confirmation: two of one flow were in flight before either was confirmed.",
+        "Typical of DNS over UDP with A and AAAA sent together (the five-second delay): single-request in "
+        "resolv.conf, or CT --notrack for DNS.",
+    ),
+    "chaintoolong": (
+        ERROR, "Entries are refused because a hash chain is too long.",
+        "Too few buckets, or somebody aims at one: raise nf_conntrack_buckets.",
+    ),
+    "early_drop": (
+        WARNING, "The table is full, and entries that are not ASSURED are evicted for new ones.",
+        "Handshakes that take their time are thrown out: treat it as a full table.",
+    ),
+    "invalid": (
+        INFO, "Packets fit no connection or are malformed: INVALID.",
+        "They pass unless a rule drops them. After a reboot or a failover they are connections whose beginning was "
+        "not seen.",
+    ),
+}  # fmt: skip
+
+
+def _statistics(table: TableReading) -> list[Finding]:
+    """Statistics that move right now."""
+    out = []
+    rate = table.rates.get("drop", 0.0)
+    if rate > 0 and not is_full(table):
+        out.append(
+            Finding(
+                ERROR,
+                f"Conntrack drops {rate:,.1f} packets/s itself.",
+                ("No rule shows them (statistic drop).",),
+            )
+        )
+    for name, (level, why, remedy) in _RISING.items():
+        if (rate := table.rates.get(name, 0.0)) > 0:
+            out.append(Finding(level, f"{name} rises by {rate:,.1f} a second.", (why,), remedy))
+    return out
+
+
+def _loss(loss: Loss) -> Finding:
+    verb = "were dropped" if by_rule(loss) else "were lost" if loss.is_loss else "were merged"
+    level = ERROR if loss.is_loss and not by_rule(loss) else INFO
+    source = f" ({clean(loss.source)})" if loss.source and clean(loss.source) not in clean(loss.cause) else ""
+    return Finding(
+        level,
+        f"{loss.packets:,} packets {verb} between {clean(loss.after)} and {clean(loss.before)}.",
+        (clean(loss.cause) + source,),
+    )
+
+
+def headline(table: TableReading, losses: Sequence[Loss], result: Result | None) -> str:
+    """The one sentence on what is being lost now, "" where nothing is."""
+    full = is_full(table)
+    real = [x for x in losses if x.is_loss and x.packets and not by_rule(x)]
+    if real:
+        worst = max(real, key=lambda x: x.packets)
+        total = sum(x.packets for x in real)
+        more = f" (of {total:,} lost)" if total > worst.packets else ""
+        cause = clean(worst.cause)
+        if worst.source.startswith("drop ") and full:
+            cause = "lost in conntrack: table full (no rule dropped them)"
+        if cause == "unknown":
+            cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
+        packets = "packet" if worst.packets == 1 else "packets"
+        return f"{worst.packets:,} {packets} {cause.removeprefix('packets ')}{more}"
+    rate = table.rates.get("drop", 0.0)
+    if rate > 0:
+        why = "table full" if full else "see the statistics"
+        return f"conntrack drops {rate:,.0f} packets/s: {why} (no rule dropped them)"
+    if result is not None and (n := result.stats.get("drop", 0)):
+        why = "table full (no rule dropped them)" if full else "by conntrack (no rule dropped them)"
+        return f"{n:,} packets lost in conntrack: {why}"
+    failed = table.rates.get("insert_failed", 0.0)
+    if failed > 0:
+        return (
+            f"{failed:,.0f} packets/s lose a race at confirmation (insert_failed): the DNS five-second delay"
+        )
+    if full:
+        return "table full: new flows are dropped by conntrack before any filter rule sees them"
+    return ""

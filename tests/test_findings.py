@@ -1,0 +1,98 @@
+"""Findings from readings: what is named, how bad it is, and what is no finding at all."""
+
+import pytest
+
+from cttui.diagnosis.findings import ERROR, INFO, WARNING, by_rule, findings, headline, is_full
+from cttui.model.hooks import Loss
+from cttui.model.messages import Result
+from cttui.model.table import TableReading
+
+LIMIT = 262_144
+
+
+def table(count: int | None = 10, maximum: int | None = LIMIT, **more: object) -> TableReading:
+    return TableReading(**{"count": count, "maximum": maximum, "buckets": LIMIT, "active": True, **more})  # type: ignore[arg-type]
+
+
+def loss(
+    n: int = 3, cause: str = "lost in conntrack: table full", source: str = "drop +3", **more: object
+) -> Loss:
+    return Loss(
+        family="ip",
+        hook="prerouting",
+        after="raw",
+        before="conntrack",
+        packets=n,
+        cause=cause,
+        source=source,
+        **more,
+    )  # type: ignore[arg-type]
+
+
+RULED = loss(7, "dropped by raw OUTPUT rule 1: -p tcp --sport 80 -j DROP", "raw OUTPUT rule 1 +7")
+
+
+@pytest.mark.parametrize(
+    ("reading", "level", "word"),
+    [
+        (table(LIMIT), ERROR, "full: 262,144 of 262,144"),
+        (table(int(0.96 * LIMIT)), WARNING, "96 % full"),
+        (table(int(0.85 * LIMIT)), WARNING, "85 % full"),
+        (table(active=False), WARNING, "not active"),
+        (table(5_000_000, 8_000_000), WARNING, "19 entries share a hash bucket"),
+        (table(rates={"insert_failed": 2.0}), ERROR, "insert_failed rises by 2.0"),
+        (table(rates={"drop": 5.0}), ERROR, "drops 5.0 packets/s"),
+        (table(LIMIT, rates={"early_drop": 9.0}), WARNING, "early_drop rises"),
+        (table(rates={"invalid": 1.0}), INFO, "invalid rises"),
+    ],
+)
+def test_one_reading_one_finding(reading: TableReading, level: str, word: str) -> None:
+    found = [x for x in findings(reading) if word in x.what]
+    assert [x.level for x in found] == [level]
+
+
+@pytest.mark.parametrize(
+    "reading", [table(), table(None), table(None, None), table(10, 0), table(0, active=None)]
+)
+def test_a_quiet_table_has_none(reading: TableReading) -> None:
+    assert findings(reading) == [] and headline(reading, [], None) == "" and not is_full(reading)
+
+
+def test_the_worst_first() -> None:
+    levels = [x.level for x in findings(table(LIMIT, active=False, rates={"invalid": 1.0}), [RULED, loss()])]
+    assert levels == sorted(levels, key=(ERROR, WARNING, INFO).index) and levels[0] == ERROR
+
+
+def test_above_95_percent_entries_are_forgotten_only_after_a_loss() -> None:
+    never, once = (findings(table(int(0.96 * LIMIT), stats={"drop": n}))[0] for n in (0, 3))
+    for finding in (never, once):
+        assert "Once a packet has been lost" in finding.why[0] and "No statistic" in finding.why[0]
+    assert "None has been lost" in never.why[1] and "so far: 3" in once.why[1]
+
+
+def test_what_a_rule_meant_is_no_alarm() -> None:
+    assert by_rule(RULED) and not by_rule(loss())
+    assert headline(table(), [RULED], None) == "" and findings(table(), [RULED])[0].level == INFO
+    assert "were dropped" in findings(table(), [RULED])[0].what
+    merged = loss(30, "reassembled", "ReasmOKs", is_loss=False)
+    assert "were merged" in findings(table(), [merged])[0].what and headline(table(), [merged], None) == ""
+
+
+def test_the_headline() -> None:
+    assert (
+        headline(table(LIMIT), [loss()], None)
+        == "3 packets lost in conntrack: table full (no rule dropped them)"
+    )
+    said = headline(table(), [loss(1, "unknown", ""), loss(3, "lost in conntrack: no memory")], None)
+    assert said == "3 packets lost in conntrack: no memory (of 4 lost)"
+    assert "cause unknown" in headline(table(), [loss(1, "unknown", "")], None)
+    assert "drops 4 packets/s" in headline(table(rates={"drop": 4.0}), [], None)
+    assert "3 packets lost" in headline(table(), [], Result(stats={"drop": 3}))
+    assert "five-second" in headline(table(rates={"insert_failed": 1.0}), [], None)
+    assert "before any filter rule" in headline(table(LIMIT), [], None)
+
+
+def test_hostile_text_is_escaped() -> None:
+    found = findings(table(active=False, active_why="\x1b[31mx"), [loss(1, "\x1b[2Jy", "\x07")])
+    said = " ".join(word for x in found for word in (x.what, *x.why))
+    assert "\x1b" not in said and "\x07" not in said
