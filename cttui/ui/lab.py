@@ -230,7 +230,7 @@ class TaleScreen(Screen[None]):
         log_first, log_count = self.query_one("#tale-packets", PacketLog).question()
         return msgspec.structs.replace(
             ask,
-            flows=FlowView(first=first, count=count, follow_key=follow),
+            flows=FlowView(first=first, count=count, follow_key=follow, anchored=bool(follow)),
             packets=PacketView(first=log_first, count=log_count),
             hooks=HookView(),
         )

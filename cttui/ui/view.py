@@ -55,10 +55,10 @@ class View:
         return False
 
     def flow_view(self, first: int, count: int, follow_key: int) -> FlowView:
-        """The window of flows."""
+        """The window of flows; `first` counts from the followed flow, where there is one."""
         return FlowView(
             filter=self.whole_filter, sort=self.sort, descending=self.descending, first=first, count=count,
-            fillers=self.fillers, follow_key=follow_key,
+            fillers=self.fillers, follow_key=follow_key, anchored=bool(follow_key),
         )  # fmt: skip
 
     def ask(

@@ -45,6 +45,8 @@ class Host(App[None]):
     def answer(self, **kw: Any) -> None:
         first, count, follow = self.table.question()
         at = next((i for i, flow in enumerate(self.flows) if flow.key == follow), -1)
+        if follow:  # anchored: counted from the followed flow
+            first = max(0, min(first + max(at, 0), len(self.flows) - 1))
         rows = self.flows[first : first + count]
         self.table.show(s.page(rows, first=first, matched=len(self.flows), follow_at=at, **kw), now=self.now)
 

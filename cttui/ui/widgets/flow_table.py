@@ -89,7 +89,7 @@ class FlowTable(Rows):
         self._base = 0
         self._at_top = True
         self._follow = 0
-        self._asked = (0, 0, 0)
+        self._asked = 0
         self._marks: dict[int, tuple[tuple[object, ...], float]] = {}
         self._began: float | None = None
         self._now = 0.0
@@ -121,11 +121,19 @@ class FlowTable(Rows):
 
     def question(self) -> tuple[int, int, int]:
         """`first`, `count` and `follow_key` for the next FlowView: the screen and as much above and below,
-        so that a step of scrolling or a shift of the followed flow finds its rows already here."""
+        so that a step of scrolling finds its rows already here.
+
+        Where a flow is followed the window is `anchored` to it: among 50,000 new flows a second a row number is
+        out of date before its answer is here.
+        """
         rows = max(1, self.visible_rows)
         first = max(0, self.top - rows // 2)
-        self._asked = (first, self.top - first + rows + rows // 2, self._follow)
-        return self._asked
+        count = self.top - first + rows + rows // 2
+        if not self._follow or self._at_top:
+            self._asked = 0
+            return first, count, 0
+        self._asked = self._follow
+        return first - self.cursor, count, self._follow
 
     def show(self, page: FlowPage, *, now: float | None = None) -> None:
         """Take a page in and repaint what it changed. `now`: monotonic seconds, for the markers."""
@@ -198,7 +206,7 @@ class FlowTable(Rows):
             return
         at = next((i for i, flow in enumerate(self.page.rows) if flow.key == self._follow), None)
         row = self.page.first + at if at is not None else -1
-        if row < 0 and self._asked[2] == self._follow:
+        if row < 0 and self._asked == self._follow:
             row = self.page.follow_at
         if row < 0:
             self._follow = 0  # it has ended: the cursor stays where it is and takes what is there now
@@ -211,7 +219,6 @@ class FlowTable(Rows):
         first = max(0, self.top)
         count = min(self.visible_rows, self.total - first)
         if count > 0 and not self._covered(self.top):
-            first, count, _ = self.question()
             self.post_message(self.WindowWanted(self, first, count))
 
     def moved(self, by_hand: bool) -> None:
