@@ -162,4 +162,3 @@ def test_a_hundred_thousand_rules_and_set_elements(netns, tmp_path, backend):
     assert texts(got, "nft") == [("ip", "s", "c", ["ip saddr @a counter drop"])]
     by_chain = {c[3]: c[7] for c in got["chains"] if c[0] == f"iptables-{backend}"}
     assert len(by_chain["C7"]) == 100 and by_chain["C7"][1][0].endswith("--dport 1008 -j DROP")
-    # Bar: at most a tenth of a core with an interval of at most ten seconds.
