@@ -139,6 +139,15 @@ def test_times_as_differences(capture: Path, capsys: pytest.CaptureFixture[str])
     assert times == ["0.000000", "0.001500", "0.001500"]
 
 
+def test_packets_of_a_filter(capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["packets", str(capture), "udp", "dport=53", "--delta"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert cli.main(["packets", str(capture), "not", "port=53"]) == 0
+    assert capsys.readouterr().out == ""
+    assert cli.main(["packets", str(capture), "state=SYN_SENT"]) == faults.FAULT
+    assert "A packet has no state" in capsys.readouterr().err
+
+
 def test_what_is_wrong_with_a_capture_file(
     capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

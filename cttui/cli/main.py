@@ -75,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--low-bandwidth", action="store_true", default=None, help="halve what goes to the terminal"
     )
     ui.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    ui.add_argument("--tale", metavar="NAME", help="open on an experiment (`cttui tale` lists them)")
+    ui.add_argument("--present", action="store_true", help="presenter mode: big digits, keys shown")
     ui.add_argument("--config", type=Path, metavar="FILE", help="another configuration file")
     ui.add_argument("--record", type=Path, metavar="FILE", help="write every reading to a file")
     ui.add_argument("--replay", type=Path, metavar="FILE", help="show a recording; nothing is started")
@@ -107,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     packets = commands.add_parser("packets", help="open a pcap or pcapng file as a log")
     packets.add_argument("file", type=Path)
+    packets.add_argument("filter", nargs="*", metavar="FILTER", help="only such packets: dport=443 not tcp …")
     packets.add_argument("--delta", action="store_true", help="times as differences")
 
     config = commands.add_parser("config", help="the configuration file")
@@ -126,7 +129,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.sandbox + (args.netns is not None) + (args.pid is not None) > 1:
         raise FaultError("usage", "One target only: --sandbox, --netns or --pid.")
     if args.command not in (None, "tour"):
-        for name in ("free", "record", "replay"):
+        for name in ("free", "tale", "record", "replay"):
             if getattr(args, name) is not None:
                 raise FaultError(
                     "usage", f"--{name} belongs to the dashboard, not to `cttui {args.command}`."
@@ -169,8 +172,19 @@ def _dashboard(args: argparse.Namespace) -> int:
     wants = str(config["target"])
     named = args.netns is not None or args.pid is not None
     tour = args.command == "tour"
+    if args.tale is not None:
+        if named:
+            raise FaultError("usage", "--tale runs in a sandbox, never in a host's namespace.")
+        from cttui.lab.tales import find
+
+        find(args.tale)
     privileged = os.geteuid() == 0
-    box = tour or args.sandbox or (not named and (wants == "sandbox" or (wants == "auto" and not privileged)))
+    box = (
+        tour
+        or args.tale is not None
+        or args.sandbox
+        or (not named and (wants == "sandbox" or (wants == "auto" and not privileged)))
+    )
     if args.free is not None and not box:
         if named or wants == "host":
             raise FaultError("usage", "--free fills a sandbox's table, never a host's.", "Add --sandbox.")
@@ -191,6 +205,8 @@ def _dashboard(args: argparse.Namespace) -> int:
         record=args.record,
         replay=args.replay,
         tour=tour,
+        tale=args.tale or "",
+        present=args.present,
     )
     from cttui.ui.app import run
 
@@ -229,7 +245,7 @@ def _command(args: argparse.Namespace) -> int:
         case "packets":
             from cttui.cli import packets
 
-            packets.run(args.file, delta=args.delta)
+            packets.run(args.file, " ".join(args.filter), delta=args.delta)
         case "config":
             from cttui.client.config import folder, sample
 

@@ -5,15 +5,18 @@ from pathlib import Path
 
 from cttui.model.capture_file import CaptureFile, CaptureFileError
 from cttui.model.messages import FaultError
+from cttui.model.packet_match import matches, parse_packets
 from cttui.model.packet_words import packet_line
 from cttui.model.safe import clean
 
 
-def run(file: Path, *, delta: bool) -> None:
-    """Print the log; what is wrong with the file follows on stderr.
+def run(file: Path, text: str = "", *, delta: bool) -> None:
+    """Print the log, or the packets of a filter; what is wrong with the file follows on stderr.
 
-    `delta` gives each time as seconds since the packet before. Raises FaultError "no-file" or "bad-file".
+    `delta` gives each time as seconds since the line before. Raises FaultError "no-file", "bad-file" or
+    "bad-filter".
     """
+    wanted = parse_packets(text)
     try:
         capture = CaptureFile(file)
     except CaptureFileError as e:
@@ -25,6 +28,8 @@ def run(file: Path, *, delta: bool) -> None:
     try:
         before: int | None = None
         for row in capture.rows():
+            if not matches(wanted, row):
+                continue
             line = packet_line(row, time_format="delta" if delta else "absolute", previous_ns=before)
             fate = f"  ({row.fate})" if row.fate else ""
             # The words are made of packet bytes and of names that the file gives.

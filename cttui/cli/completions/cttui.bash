@@ -48,6 +48,7 @@ _shtab_cttui_tale___slow_nargs=0
 _shtab_cttui_tale___json_nargs=0
 _shtab_cttui_tale___step_nargs=0
 _shtab_cttui_tale___script_nargs=0
+_shtab_cttui_packets_pos_1_nargs='*'
 _shtab_cttui_packets__h_nargs=0
 _shtab_cttui_packets___help_nargs=0
 _shtab_cttui_packets___delta_nargs=0

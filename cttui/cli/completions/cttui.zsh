@@ -77,6 +77,7 @@ _shtab_cttui_packets_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--delta[times as differences]"
   ":file:_files"
+  "(*)::only such packets\: dport\=443 not tcp \…:"
 )
 
 # guard to ensure default positional specs are added only once per session
