@@ -64,7 +64,7 @@ def incoming(listener):
 listener = heard_on(box.device)
 tcpdump = None
 if os.readlink("/proc/self/ns/user") == ARGS["first_user_namespace"]:  # in a user namespace tcpdump fails to give up its groups
-    tcpdump = subprocess.Popen(["tcpdump", "-Z", "root", "-Qin", "-lnpi", box.device, "--immediate-mode"],
+    tcpdump = subprocess.Popen(["tcpdump", "-Z", "root", "-Qin", "-lnpi", box.device],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while "listening" not in (tcpdump.stderr.readline() or sys.exit("no tcpdump")):
         pass
@@ -78,7 +78,8 @@ async def main():
 asyncio.run(main())
 heard = ""
 if tcpdump:
-    tcpdump.terminate()  # its summary: packets that came in, whether or not its own ring had room for them
+    time.sleep(0.2)  # a block of its ring is handed over when it is full, or after a tenth of a second
+    tcpdump.terminate()
     heard = tcpdump.communicate()[1]
 report(heard=heard, incoming=incoming(listener), v4=counters(), v6=counters("ip6tables"), resets=sh("nstat -asz TcpOutRsts"), stats=stats())
 """,
