@@ -33,3 +33,5 @@ class Options:
     tale: str = ""
     """Open the tale screen on this tale."""
     tour: bool = False
+    present: bool = False
+    """Presenter mode from the start."""

@@ -229,6 +229,7 @@ class Dashboard(Screen[None]):
 
     def heard(self, answer: Answer, flows: bool = True) -> None:
         """Show an answer; `flows` False: its rows were asked for by a screen above."""
+        before = self.answer
         self.answer = answer
         for figure in self._figures:
             figure.show(answer.table)
@@ -246,14 +247,19 @@ class Dashboard(Screen[None]):
         elif flows:
             self.flows.paint()
         self.show_detail()
-        if answer.groups:
+        if answer.groups and (before is None or before.groups != answer.groups):
             self.groups.show(answer.groups[0])
         self.packets.empty = ("No packets yet.", f"{self._key('capture')} switches it on.")
         if answer.packets is not None and flows:
             self.packets.show(answer.packets)
         if answer.journeys is not None:
             self.journeys = answer.journeys
-        if answer.hooks is not None:
+        known = (
+            before is not None
+            and before.hooks == answer.hooks
+            and before.table.active_why == answer.table.active_why
+        )
+        if answer.hooks is not None and not known:  # read once a second, asked for at every key
             self.hooks.show(answer.hooks, active=answer.table.active, why=answer.table.active_why)
         self._follow_settings(answer)
         self.say()
@@ -288,7 +294,7 @@ class Dashboard(Screen[None]):
             self.journeys if self.tracing or self.burst is not None else None,
         )  # fmt: skip
         if self.presenting and self.caption:
-            lines.append((((f" {self.caption} ", "caption"),), ()))
+            lines.insert(0, (((f" {self.caption} ", "caption"),), ()))
         self.query_one(Banner).say(lines)
         if self.presenting and self.answer is not None:
             self.query_one(BigDigits).show(faults.big_numbers(self.answer, self.burst))

@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
@@ -14,13 +15,15 @@ from cttui.lab.tale import Tale
 from cttui.lab.tales import ALL
 from cttui.model.messages import Answer, Ask, FlowView, HookView, PacketView
 from cttui.model.safe import clean
+from cttui.ui import faults
 from cttui.ui.bars import Header, KeyBar
-from cttui.ui.cells import Line, clip, pad, width_of
+from cttui.ui.cells import Cells, Line, clip, pad, spread, width_of
 from cttui.ui.dialogs import Button, Confirm, Entry, Menu
 from cttui.ui.prose import Prose
 from cttui.ui.rows import Rows
 from cttui.ui.session import Phase
 from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, Telling
+from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.flow_table import FlowTable
 from cttui.ui.widgets.gauge import Gauge
 from cttui.ui.widgets.hook_path import HookPath
@@ -95,6 +98,24 @@ def _shown(value: int | str) -> str:
     return f"{value:,}" if isinstance(value, int) else clean(value)
 
 
+class Caption(Cells):
+    """Presenter mode: where the tale is, and the key that was pressed."""
+
+    DEFAULT_CSS = "Caption { height: 1; display: none; } .presenting Caption { display: block; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._text = self._key = ""
+
+    def say(self, text: str, key: str) -> None:
+        """Say these."""
+        self._text, self._key = text, key
+        self.paint()
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        return [tuple(spread([(f" {self._text}", "caption")], [(f" {self._key} ", "key")], width))]
+
+
 class Tales(Screen[None]):
     """The list of tales; Enter opens one."""
 
@@ -165,6 +186,7 @@ class TaleScreen(Screen[None]):
         Binding("r", "run", "Run at once", show=False),
         Binding("R", "reset", "A fresh sandbox", show=False),
         Binding("p", "keep", "Keep the sandbox and play on", show=False),
+        Binding("f9", "present", "Presenter mode", show=False),
     ]
 
     def __init__(self, program: "Program", tale: Tale) -> None:
@@ -175,10 +197,14 @@ class TaleScreen(Screen[None]):
         self._stepwise = False
         self._go_on = asyncio.Event()
         self._answer: Answer | None = None
+        self._pressed = ""
+        """Presenter mode: the last key and what it is for."""
 
     def compose(self) -> ComposeResult:
         yield Header(self._program.session.state)
         yield Gauge(id="gauge")
+        yield BigDigits(id="digits")
+        yield Caption()
         with Container(id="tale-top"):
             yield Prose([], heading=self._tale.title, id="story", indent=1)
             yield Table()
@@ -200,8 +226,30 @@ class TaleScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one("#story").focus()
         self.query_one("#tale-flows", FlowTable).empty = ["No flows yet."]
+        self.set_class(self._program.dashboard.presenting, "presenting")
         self._arrange()
         self._paint()
+
+    def on_key(self, event: events.Key) -> None:
+        for _, key, label in self._footer():
+            if event.character == key or event.key == key.lower():
+                self._pressed = f"{key}  {label}"
+                self._say()
+
+    def action_present(self) -> None:
+        """Presenter mode on or off, here and on the dashboard."""
+        self._program.dashboard.present()
+        self.set_class(self._program.dashboard.presenting, "presenting")
+        self._say()
+
+    def _say(self) -> None:
+        """Presenter mode: the step as a caption, the last key, the numbers in question."""
+        if not self._program.dashboard.presenting:
+            return
+        self.query_one(Caption).say(self.telling.caption(), self._pressed)
+        if self._answer is not None:
+            done = [job for job in self._answer.jobs if job.kind in ("fire", "hold")]
+            self.query_one(BigDigits).show(faults.big_numbers(self._answer, done[-1] if done else None))
 
     def on_resize(self) -> None:
         self._arrange()
@@ -221,6 +269,7 @@ class TaleScreen(Screen[None]):
         measured = [i for i, (row, _) in enumerate(lines) if row is not None and row.measured is not None]
         self.query_one(Table).show(lines, measured[-1] if measured else 0)
         self.query_one(KeyBar).show(self._footer())
+        self._say()
 
     # ------------------------------------------------------------ asking
 
@@ -239,6 +288,7 @@ class TaleScreen(Screen[None]):
         """Show the sandbox live; True: the flows are not for the dashboard's table."""
         self._answer = answer
         self.query_one("#gauge", Gauge).show(answer.table)
+        self._say()
         self.query_one(Header).show(self._program.session.state)
         if answer.flows is not None:
             self.query_one("#tale-flows", FlowTable).show(answer.flows)

@@ -136,6 +136,13 @@ class Program(App[None]):
             from cttui.ui.tour import Tour
 
             self.push_screen(Tour(self))
+        if self.options.present:
+            self.dashboard.present()
+        if self.options.tale:
+            from cttui.lab.tales import find
+            from cttui.ui.lab import TaleScreen
+
+            self.push_screen(TaleScreen(self, find(self.options.tale)))
         early, self._early = self._early or [], None
         for id_ in early:
             self.act(id_)

@@ -75,6 +75,15 @@ class Telling:
             return f"✗ {n} failed: this kernel did otherwise.", "wrong"
         return "✓ Everything as predicted.", "right"
 
+    def caption(self) -> str:
+        """One line for a room: which step this is, or how it ended."""
+        if self.phase == OVER:
+            return self.verdict[0]
+        if self.phase == BEFORE or not self.step:
+            return self.tale.title
+        step = f"Step {self.step} of {len(self.tale.steps)}: {self.tale.steps[self.step - 1].caption}"
+        return f"{step} Predict first." if self.phase == HELD else step
+
     def story(self, next_key: str, run_key: str) -> Paragraphs:
         """What stands beside the table: the story before, the step while it runs, the explanation after."""
         tale = self.tale

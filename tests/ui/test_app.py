@@ -284,3 +284,14 @@ async def test_the_tour_fires_and_explains(play: Play) -> None:
         assert "mangle +10" in d.text and "198.51.100.2:10009" in d.text
         await d.press("escape")
         await d.until(lambda: len(d.app.screen_stack) == 1)
+
+
+async def test_opening_on_a_tale_for_a_room(play: Play) -> None:
+    async with play("ten-syns", (120, 40), tale="table-full", present=True) as d:
+        await d.until("Seven slots for ten SYNs")
+        await d.until("free slots")
+        assert "▀" in d.text, "big digits"
+        await d.press("f9")
+        await d.until(lambda: "▀" not in d.text)
+        await d.press("escape")
+        await d.until("1 Flows")

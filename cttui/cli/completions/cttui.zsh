@@ -33,6 +33,8 @@ _shtab_cttui_options=(
   "--hz[readings a second, 0.1 to 4 (default 1)]:N:"
   "--low-bandwidth[halve what goes to the terminal]"
   "--no-mouse[leave the mouse to the terminal]"
+  "--tale[open on an experiment (\`cttui tale\` lists them)]:NAME:"
+  "--present[presenter mode\: big digits, keys shown]"
   "--config[another configuration file]:FILE:_files"
   "--record[write every reading to a file]:FILE:_files"
   "--replay[show a recording\; nothing is started]:FILE:_files"
