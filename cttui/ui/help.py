@@ -23,8 +23,10 @@ ABOUT: dict[str, tuple[str, str]] = {
     ),
     "packets": (
         "Packets: a log as tcpdump writes it",
-        "Time, interface, direction, addresses, and in the last column what became of the packet. Scrolling up "
-        "stops following; F follows the newest again.",
+        "Time, interface, direction, addresses, and in the last column what became of the packet: where it ended "
+        "if it was traced, otherwise the state of its flow. Scrolling up stops following, and the window then stays "
+        "on its packets; F follows the newest again. When more comes than can be read, the newest are shown and "
+        "above them the most frequent kinds; everything is kept.",
     ),
     "groups": (
         "Groups: what fills the table",
@@ -35,7 +37,8 @@ ABOUT: dict[str, tuple[str, str]] = {
         "Statistics: what conntrack counted itself",
         "drop: packets conntrack dropped because the table was full or a race was lost; no rule counts them. "
         "early_drop: entries evicted to make room. insert_failed: a race lost at confirmation. invalid: packets "
-        "that fit no connection. They count since this namespace exists; the rate is that of now.",
+        "that fit no connection. They count since this namespace exists; the rate is that of now. The one under the "
+        "cursor is explained below the list, and when to worry about it.",
     ),
     "detail": ("Detail: one flow, whole", "All attributes of the flow under the cursor, kept up to date."),
 }
