@@ -291,7 +291,7 @@ class Dashboard(Screen[None]):
         """Bring the banner, and in presenter mode the big digits, up to date."""
         lines = faults.banner(
             self.answer, self.state.welcome, self.burst, self.pending, self._key, self.trouble,
-            self.journeys if self.tracing or self.burst is not None else None,
+            self.journeys if self.tracing or (self.burst is not None and self.burst.kind == "fire") else None,
         )  # fmt: skip
         if self.presenting and self.caption:
             lines.insert(0, (((f" {self.caption} ", "caption"),), ()))

@@ -1,5 +1,6 @@
 """Actions around packets: their log, its export, journeys, traces, and the way between packets and flows."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -94,7 +95,7 @@ class Inspecting:
             await self._carry_out(Arm(what="capture"))
             self.app.say("Packet log on.")
             return
-        left_out = bool(now.packets is not None and now.packets.left_out)
+        left_out = "SSH_CONNECTION" in os.environ
         answers = await self.app.push_screen_wait(
             capture.capture_form(left_out, self.dashboard.packets.filter_text)
         )

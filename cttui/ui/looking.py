@@ -91,6 +91,9 @@ class Looking:
         elif self.view.leave():
             board.flows.clear()
             self.session.poke()
+        elif board.tracing:
+            board.tracing = False
+            board.say()
         elif board.burst is not None and board.burst.state != "running":
             board.burst = None
             board.say()

@@ -136,12 +136,17 @@ async def test_a_trace_on_a_host_is_armed_only_after_its_question(host: Any) -> 
         assert "cttui_trace" not in host.run("nft", "list", "tables")
         await d.press("escape")
         await d.until("traced 2 of 3")
+        await d.press("escape")
+        await d.until(lambda: "traced 2 of 3" not in d.text)
 
 
-async def test_the_log_of_a_host_is_asked_for_filtered_and_narrowed(host: Any) -> None:
+async def test_the_log_of_a_host_is_asked_for_filtered_and_narrowed(
+    host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with live(targets.host(pid=host.pid), (120, 40)) as d:
+        monkeypatch.setenv("SSH_CONNECTION", "192.0.2.9 40000 192.0.2.1 22")
         await d.press("3", "P")
-        await d.until("Switch the packet log on?")
+        await d.until("The SSH connection you watch through is left out")
         await d.press(*"pcap: udp dst port 9", "enter")
         await d.until("Packet log on")
         send(host, 4)
