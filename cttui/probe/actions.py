@@ -131,8 +131,7 @@ class Actions:
         e = self._engine
         assert e.injector is not None
         await e.injector.start()
-        if fire.trace:
-            await e.traces.arm(share_of_burst(fire.count, fire.rate_pps))
+        traced = fire.trace and await self._trace(fire)
         before = await e.measure.baseline()
 
         def report(sent: int) -> None:
@@ -145,9 +144,18 @@ class Actions:
             raise
         progress.done = done.sent
         result = await e.measure.result(before, fire.settle_s)
-        if fire.trace:
+        if traced:
             e.traces.finish(result)
         return msgspec.structs.replace(result, sent=done.sent, send_errors=done.errors, seconds=done.seconds)
+
+    async def _trace(self, fire: Fire) -> bool:
+        """Arm the trace of a burst. Where the kernel has none (before Linux 5.12), the burst goes without."""
+        try:
+            await self._engine.traces.arm(share_of_burst(fire.count, fire.rate_pps))
+        except OSError as error:
+            self._engine.notice("warning", f"The burst was not traced: {error.strerror}.")
+            return False
+        return True
 
     async def _hold(self, hold: Hold, progress: Progress) -> Result:
         e = self._engine
