@@ -114,8 +114,10 @@ class Groups(Rows):
     def lay_out(self, width: int, height: int) -> list[Line]:
         page = self.page
         arrow = "▼" if self.descending else "▲"
-        self.note(f"by {', '.join(page.by)}" if page.by else "", f"sort {self.sort} {arrow}",
-                  f"{page.total:,} group{'' if page.total == 1 else 's'} of {page.flows:,} flows" if page.total else "")  # fmt: skip
+        count = f"{page.total:,} group{'' if page.total == 1 else 's'}" if page.total else ""
+        if count and width >= 60:
+            count += f" of {page.flows:,} flows"
+        self.note(f"by {', '.join(page.by)}" if page.by else "", f"sort {self.sort} {arrow}", count)
         if not page.rows:
             return [((" " + text, "muted" if i else ""),) for i, text in enumerate(self.empty)]
         inner = self.row_width(width)

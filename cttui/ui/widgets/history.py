@@ -120,7 +120,7 @@ class Rates(Cells):
         if self.reading is None:
             return []
         history = {series.name: series for series in self.reading.history}
-        parts: list[list[Run]] = []
+        parts: list[tuple[list[Run], Series | None, str]] = []
         for name in ("new", "ended", "drop", "early_drop", "insert_failed", "invalid"):
             if name not in self.reading.rates and name not in history:
                 continue
@@ -129,16 +129,24 @@ class Rates(Cells):
             loud = name in ALARMS and rate > 0
             label = SHORT.get(name, name)
             unit = "/s" if name in ("new", "ended", "drop") else ""
-            parts.append([(label.upper() if loud else label, "level-full" if loud else "label"),
-                          (" " + number(rate, series.exact if series else True) + unit, "level-full" if loud else "value")])  # fmt: skip
-            if series is not None and (name in ("new", "drop") or width >= 120):
-                parts[-1].append(
-                    (
-                        " " + blocks(series.values, 8 if width >= 120 else 6)[0],
-                        "history-alarm" if name in ALARMS else "history",
-                    )
-                )
+            figure = number(rate, series.exact if series else True) + unit
+            style = "level-full" if loud else "value"
+            runs = [
+                (label.upper() if loud else label, "level-full" if loud else "label"),
+                (f" {figure}", style),
+            ]
+            charted = name in ("new", "drop") or width >= 120
+            parts.append(
+                (runs, series if charted else None, "history-alarm" if name in ALARMS else "history")
+            )
+        taken = 1 + sum(2 + sum(width_of(text) for text, _ in runs) for runs, _, _ in parts)
+        charts = sum(series is not None for _, series, _ in parts)
+        usual = 8 if width >= 120 else 6
+        cells = min(usual, (width - taken) // charts - 1) if charts else 0
         line: list[Run] = [(" ", "")]
-        for part in parts:
-            line += [*part, ("  ", "")]
+        for runs, series, style in parts:
+            line += runs
+            if series is not None and cells >= 3:
+                line.append((" " + blocks(series.values, cells)[0], style))
+            line.append(("  ", ""))
         return [fit(line, width)]

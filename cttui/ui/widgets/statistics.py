@@ -96,7 +96,7 @@ class Statistics(Rows):
         self._rows = []
         for at in range(self.top, len(names) if below else min(len(names), self.top + self.visible_rows)):
             name = names[at]
-            runs = self._figures(name, history.get(name), chart)
+            runs = self._figures(name, history.get(name), chart, 13 - max(0, min(4, 40 - room)))
             if beside:
                 used = sum(len(text) for text, _ in runs)
                 runs.append(("  " + clip(MEANINGS[name], room - used - 2), "muted"))
@@ -113,7 +113,7 @@ class Statistics(Rows):
         line = y - bool(self.heading)
         return self._rows[line] if 0 <= line < len(self._rows) else None
 
-    def _figures(self, name: str, series: Series | None, chart: int) -> list[Run]:
+    def _figures(self, name: str, series: Series | None, chart: int, figures: int = 13) -> list[Run]:
         assert self.reading is not None
         rate = self.reading.rates.get(name, math.nan)
         loud = name in ALARMS and rate > 0
@@ -121,7 +121,7 @@ class Statistics(Rows):
         runs: list[Run] = [
             ("!" if loud else " ", "level-full"),
             (pad(name, 15), "level-full" if loud else "label"),
-            (f"{'' if total is None else f'{total:,}':>13}", "value" if total else "muted"),
+            (f"{'' if total is None else f'{total:,}':>{figures}}", "value" if total else "muted"),
             (
                 f" {number(rate, series.exact if series else True) + '/s':>9} ",
                 "level-full" if loud else "value" if rate > 0 else "muted",
