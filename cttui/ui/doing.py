@@ -237,6 +237,7 @@ class Doing:
             Tunables(self.app.do, sandbox=self.sandbox, can_fill="fill" in welcome.can),
             callback=lambda _none: self._remember_pending(),
         )
+        self.app.call_after_refresh(self.session.poke)
 
     def _remember_pending(self) -> None:
         # The banner counts down what will be put back; only asking finds out whether anything is.

@@ -88,6 +88,7 @@ class Program(App[None]):
             super().refresh_css(animate)
 
     def on_mount(self) -> None:
+        self.set_class(Cells.ascii, "-ascii")
         self.set_keymap({**keymap.WIDGETS, **self.keys})
         self._handlers = {"ready": self._board_ready}
         self.session.compose = self._compose
