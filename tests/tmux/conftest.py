@@ -49,6 +49,24 @@ class Tmux:
         """Press keys, by tmux's names (`b`, `Enter`, `C-c`)."""
         self._tmux("send-keys", *names)
 
+    def type(self, line: str) -> None:
+        """Type a line and press Enter."""
+        self._tmux("send-keys", "-l", line)
+        self._tmux("send-keys", "Enter")
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the window another size."""
+        self._tmux("resize-window", "-x", str(columns), "-y", str(rows))
+
+    @property
+    def command(self) -> list[str]:
+        """The words that begin a tmux command to this server."""
+        return ["tmux", "-S", str(self._socket), "-f", "/dev/null"]
+
+    def detach(self) -> None:
+        """Send every attached client away."""
+        subprocess.run([*self.command, "detach-client", "-s", "0"], capture_output=True, timeout=30)
+
     def screen(self) -> str:
         """What is on screen now, without trailing blanks."""
         return "\n".join(line.rstrip() for line in self._tmux("capture-pane", "-p").splitlines())
