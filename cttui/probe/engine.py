@@ -1,6 +1,7 @@
 """The probe's engine: one loop, bounded steps. It wires sources to readings and answers questions."""
 
 import asyncio
+import errno
 import os
 import resource
 import socket
@@ -31,6 +32,7 @@ from cttui.model.messages import (
     Notice,
     Welcome,
 )
+from cttui.model.safe import clean
 from cttui.model.table import Health, TableReading
 from cttui.model.tunables import Tunable
 from cttui.probe.actions import Actions
@@ -431,9 +433,12 @@ class Engine:
                 case _:
                     raise FaultError("unknown-switch", f"There is no {action.what} to switch.")
         except OSError as e:
-            raise FaultError(
-                "no-privilege", f"{action.what}: {e.strerror}.", "Run as root: sudo cttui …"
-            ) from None
+            if e.errno in (errno.EPERM, errno.EACCES):
+                raise FaultError(
+                    "no-privilege", f"{action.what}: {e.strerror}.", "Run as root: sudo cttui …"
+                ) from None
+            name = f" {clean(action.interface)}" if isinstance(action, Arm) and action.interface else ""
+            raise FaultError("switch", f"{action.what}{name}: {e.strerror or e}.") from None
 
     def tunables(self) -> list[Tunable]:
         """Settings with their values and what is pending."""

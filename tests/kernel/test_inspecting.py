@@ -7,7 +7,7 @@ import pytest
 from live import Live, live
 
 from cttui.client import targets
-from cttui.model.messages import Ask, JourneyView, Rules
+from cttui.model.messages import Arm, Ask, FaultError, JourneyView, Rules
 
 pytestmark = pytest.mark.kernel
 
@@ -175,3 +175,22 @@ async def test_stage_counters_of_a_host_are_asked_for(host: Any) -> None:
         await d.press("w")
         await d.until("Stage counters off")
         assert "cttui_" not in host.run("nft", "list", "tables")
+
+
+async def test_read_only_adds_no_table(host: Any) -> None:
+    async with live(targets.host(pid=host.pid), (80, 24), read_only=True) as d:
+        for keys, what in ((("w",), "stages"), (("J", "a"), "trace")):
+            await d.press(*keys)
+            await d.until(f"--read-only: no {what}")
+            with pytest.raises(FaultError, match="--read-only"):
+                await d.app.session.do(Arm(what=what))
+        assert host.run("nft", "list", "tables").count("cttui") == 0
+
+
+async def test_an_interface_that_is_not_there_is_said(host: Any) -> None:
+    async with live(targets.host(pid=host.pid), (80, 24)) as d:
+        await d.press("3", "P")
+        await d.until("Switch the packet log on?")
+        await d.press("tab", *"nope0", "enter")
+        await d.until("capture nope0: no interface with this name")
+        assert "sudo" not in d.text
