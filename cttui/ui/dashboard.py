@@ -382,7 +382,7 @@ class Dashboard(Screen[None]):
         self._act("detail")
 
     def on_packet_log_window_wanted(self) -> None:
-        self.poke()
+        self._act("packets-window")
 
     def on_packet_log_opened(self) -> None:
         self._act("packet")

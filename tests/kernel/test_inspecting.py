@@ -194,3 +194,16 @@ async def test_an_interface_that_is_not_there_is_said(host: Any) -> None:
         await d.press("tab", *"nope0", "enter")
         await d.until("capture nope0: no interface with this name")
         assert "sudo" not in d.text
+
+
+async def test_a_frozen_log_can_be_read_back() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await d.press("b")
+        await d.until("traced 10")
+        await d.press("3", "space")
+        await d.until("FROZEN")
+        log = d.app.dashboard.packets
+        assert "198.51.100.2:10009 >" in d.text and "198.51.100.2:10000 >" not in d.text.split("3 Packets")[1]
+        await d.press("home")
+        await d.until(lambda: "198.51.100.2:10000 >" in d.text.split("3 Packets")[1])
+        assert "FROZEN" in d.text and not log.following and log.selected is not None and log.selected.seq == 1
