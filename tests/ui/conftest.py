@@ -65,9 +65,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
     monkeypatch.setenv("TERM", "xterm-256color")
 
     @asynccontextmanager
-    async def start(
-        name: str, size: tuple[int, int] = (80, 24), **options: Any
-    ) -> AsyncIterator[Driver]:
+    async def start(name: str, size: tuple[int, int] = (80, 24), **options: Any) -> AsyncIterator[Driver]:
         kind = "host" if name.startswith("host") else "sandbox"
         options.setdefault("remember", False)
         chosen = Options(target=Target(kind, kind.upper()), replay=DATA / f"{name}.rec", **options)
