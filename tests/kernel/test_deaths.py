@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from sandboxed import python_for_nobody
 
+from cttui.client import targets
+from cttui.model import framing
+from cttui.model.messages import PROTOCOL, Ask, Hello
+
 pytestmark = pytest.mark.kernel
 
 CLIENT = """
@@ -175,3 +179,29 @@ asyncio.run(main())
     wait_until(lambda: not namespaces() & ours)
     assert not namespaces() & ours
     assert host_state() == before
+
+
+@pytest.mark.parametrize("after", ["hello", "welcome", "answer"])
+def test_a_probe_ends_with_its_client_however_early(after: str) -> None:
+    """Also while it starts children: asyncio would wait for ever for one cancelled between fork and pipes."""
+    probes = []
+    for _ in range(4):
+        probe = subprocess.Popen(
+            targets.sandbox().argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert probe.stdin is not None and probe.stdout is not None
+        os.write(probe.stdin.fileno(), framing.encode(Hello(PROTOCOL, "test")))
+        if after != "hello":
+            assert os.read(probe.stdout.fileno(), 1 << 16)
+        if after == "answer":
+            os.write(probe.stdin.fileno(), framing.encode(Ask(seq=1)))
+            assert os.read(probe.stdout.fileno(), 1 << 16)
+        probe.stdin.close()
+        probes.append(probe)
+    for probe in probes:
+        try:
+            assert probe.wait(timeout=20) == 0
+        finally:
+            probe.kill()
+            probe.wait()
+            probe.stdout.close()
