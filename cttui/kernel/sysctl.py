@@ -65,7 +65,7 @@ _AFFECTS = {
 def _why_not(target: str, scope: str, in_first_namespace: bool | None) -> str:
     if target == "sandbox" and scope == "machine":
         return _SANDBOX_LIMIT
-    if scope == "machine" and not in_first_namespace:
+    if scope == "machine" and (in_first_namespace is False or (os.geteuid() == 0 and not in_first_namespace)):
         return "One limit for the whole machine: only the machine's first network namespace may change it."
     if os.geteuid() != 0:
         return "Needs CAP_NET_ADMIN here: run cttui with sudo."

@@ -73,7 +73,10 @@ def why_empty(
         ]
     if table.count:
         return [f"{table.count:,} entries are there and being read…"]
-    return ["The table is empty: no connection is tracked right now."]
+    lines = ["The table is empty: no connection is tracked right now."]
+    if table.active is None and table.active_why:
+        lines.append(clean(table.active_why))
+    return lines
 
 
 def restart_words(fault: Fault, target_kind: str, key: Key) -> list[str | tuple[str, str]]:

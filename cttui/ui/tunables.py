@@ -64,7 +64,7 @@ class TunableTable(Rows):
         if self.free is not None:
             rows.append((FREE, self.free, "yes: fills up the rest", ""))
         for t in self.tunables:
-            says = "yes" if t.writable else "no: the machine's" if t.scope == "machine" else "no"
+            says = "yes" if t.writable else "no: machine-wide" if t.scope == "machine" else "no"
             style = ""
             if t.reverts_to:
                 when = f"in {t.reverts_in_s:.0f} s" if t.reverts_in_s is not None else "at exit"

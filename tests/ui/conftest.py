@@ -55,19 +55,19 @@ Play = Callable[..., Any]
 
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
-    """`async with play("ten-syns", size=(80, 24)) as d:`; keyword arguments go to Options."""
+    """`async with play("ten-syns", size=(80, 24)) as d:`; `term` is TERM, other keywords go to Options."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("NO_COLOR", raising=False)
     for name in ("LC_ALL", "LC_CTYPE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANG", "C.UTF-8")
-    monkeypatch.setenv("TERM", "xterm-256color")
 
     @asynccontextmanager
     async def start(name: str, size: tuple[int, int] = (80, 24), **options: Any) -> AsyncIterator[Driver]:
         kind = "host" if name.startswith("host") else "sandbox"
         options.setdefault("remember", False)
+        monkeypatch.setenv("TERM", options.pop("term", "xterm-256color"))
         chosen = Options(target=Target(kind, kind.upper()), replay=DATA / f"{name}.rec", **options)
         session = Session(chosen)
         app = Program(chosen, session)

@@ -295,3 +295,32 @@ async def test_opening_on_a_tale_for_a_room(play: Play) -> None:
         await d.until(lambda: "▀" not in d.text)
         await d.press("escape")
         await d.until("1 Flows")
+
+
+async def test_columns_and_order_are_remembered(play: Play) -> None:
+    """What was chosen is there the next time; the program's own choice comes back with Backspace."""
+    async with play("ten-syns", (120, 40), remember=True) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("c")
+        menu = d.app.screen.query_one(Menu)
+        menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "zone"))
+        await d.press("space", "K", "enter")
+        chosen = d.app.dashboard.flows.columns
+        await d.press("s", *"time", "enter")
+    async with play("ten-syns", (120, 40), remember=True) as d:
+        await d.until("fire 10 SYNs")
+        await d.until(lambda: "zone" in d.app.dashboard.flows.columns)
+        assert d.app.dashboard.flows.columns == chosen
+        assert d.app.view.sort == "timeout"
+        await d.press("c", "backspace")
+        await d.until(lambda: "zone" not in d.app.dashboard.flows.columns, asking=False)
+
+
+async def test_dialogs_are_ascii_without_unicode(play: Play) -> None:
+    async with play("ten-syns", (80, 24), term="linux") as d:
+        await d.until("fire 10 SYNs")
+        for key in ("question_mark", "t", "y", "T"):
+            await d.press(key)
+            await d.until(lambda: len(d.app.screen_stack) == 2, asking=False)
+            assert d.text.isascii(), key
+            await d.press("escape")

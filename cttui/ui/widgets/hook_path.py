@@ -94,6 +94,7 @@ class HookPath(Rows):
         """Forget everything: another target."""
         self.reading, self._items, self.top, self.cursor = None, [], 0, 0
         self._rates.clear()
+        self.note()
         self.paint()
 
     def order_by(self, order: str) -> None:
