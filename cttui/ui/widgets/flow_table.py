@@ -336,7 +336,9 @@ class FlowTable(Rows):
         hidden = f"{page.fillers_hidden:,} filler hidden" if page.fillers_hidden else ""
         shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
         chosen = f"filter {clean(self.filter_text)}" if self.filter_text else ""
-        self.note(f"sort {self.sort} {arrow}", hidden, chosen, shown)
+        over = [flow.rate_over_s or 0.0 for flow in page.rows if flow.rate_bps is not None]
+        rates = f"rates over {max(over):.0f} s" if over and "rate" in self.columns else ""
+        self.note(rates, f"sort {self.sort} {arrow}", hidden, chosen, shown)
 
     def _instead(self, width: int, height: int) -> list[Line]:
         """What stands in place of rows: the filter's error, or why there are none."""
