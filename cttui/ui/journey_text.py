@@ -120,11 +120,16 @@ def step_style(step: JourneyStep) -> str:
 
 
 def timeline(journey: Journey, flow_key_name: str = "") -> "Paragraphs":
-    """One packet's way: a line a step, then its end and its flow.
+    """One packet's end, its way with a line a step, and its flow.
 
     Steps have an order but no times: trace messages carry none, and come within microseconds.
     """
-    out: Paragraphs = [(packet_label(journey), "value")]
+    # The end first: on a small screen the way may be longer than its panel.
+    style = "right" if journey.ended_ok else "muted" if journey.end == "under way" else "wrong"
+    out: Paragraphs = [
+        (packet_label(journey), "value"),
+        (f"{'end':<{_LABEL}}  {clean(journey.end)}", style),
+    ]
     room = max((len(step_words(step)[0]) for step in journey.steps), default=0)
     hook = ""
     for step in journey.steps:
@@ -135,8 +140,6 @@ def timeline(journey: Journey, flow_key_name: str = "") -> "Paragraphs":
             hook = step.hook
             out.append((f"  {clean(hook).upper()}", "label"))
         out.append((f"    {where:<{room}}  {what}", step_style(step)))
-    style = "right" if journey.ended_ok else "muted" if journey.end == "under way" else "wrong"
-    out.append((f"{'end':<{_LABEL}}  {clean(journey.end)}", style))
     if journey.flow_id is not None:
         gone = "" if journey.flow_key else "; not in the table any more"
         key = f"; {flow_key_name} shows it" if flow_key_name and journey.flow_key else ""

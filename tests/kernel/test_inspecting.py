@@ -30,7 +30,7 @@ async def test_a_burst_is_traced_and_its_packets_lead_to_their_flows(monkeypatch
         assert "tun0" in d.text or "veth" in d.text, "the packet as captured, not only what the trace quotes"
         await d.press("escape", "y", "enter")
         await d.until(lambda: bool(copied))
-        assert copied[0].startswith("198.51.100.2:10001 > 192.0.2.1:80 [S]\n  PREROUTING")
+        assert copied[0].startswith("198.51.100.2:10001 > 192.0.2.1:80 [S]\nend         delivered\n")
         await d.press("y", "down", "down", "down", "enter")
         await d.until(lambda: len(copied) == 2)
         assert copied[1].count("| delivered |") >= 10
@@ -54,7 +54,9 @@ async def test_a_rule_that_drops_is_named() -> None:
         await d.until("traced 10: 10 dropped by filter INPUT rule 1")
         await d.press("J")
         await d.until("✗")
-        assert "rule 1: -p tcp -m tcp --dport 80 -j DROP → drop" in " ".join(d.text.split())
+        assert "end dropped by filter INPUT rule 1: -p tcp -m tcp --dport 80 -j DROP" in " ".join(
+            d.text.split()
+        )
 
 
 @pytest.mark.timeout(600)
