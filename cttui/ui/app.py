@@ -4,6 +4,8 @@ import asyncio
 import gc
 import os
 import signal
+import sys
+import threading
 
 from cttui.client.options import Options
 from cttui.client.recording import ReplayLink
@@ -21,7 +23,14 @@ def run(options: Options) -> int:
     # Read once, at Textual's import: no animation is worth its bytes over SSH.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     gc.disable()  # until the first frame is out: nothing made before it is garbage
-    return asyncio.run(_run(options))
+    code = asyncio.run(_run(options))
+    if len(threading.enumerate()) > 1:
+        # Textual's input thread is no daemon, and on a terminal that is gone it neither reads nor ends: the
+        # interpreter would wait for it for ever, at a third of a core. Everything of ours has ended by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 async def _run(options: Options) -> int:
