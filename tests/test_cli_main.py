@@ -1,6 +1,5 @@
 """The command line by itself: wrong usage is a sentence and exit code 2, and capture files open as a log."""
 
-import os
 import re
 import shlex
 import signal
@@ -82,19 +81,20 @@ def test_a_fault_is_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
     ]  # fmt: skip
 
 
-def test_ctrl_c_is_exit_130_and_silent(tmp_path: Path) -> None:
-    """A run that is interrupted while it waits for its probe."""
-    fifo = tmp_path / "capture"
-    os.mkfifo(fifo)
+def test_ctrl_c_is_exit_130_and_silent() -> None:
+    """A run that is interrupted while it waits for Enter."""
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "cttui", "packets", str(fifo)],
+        [sys.executable, "-P", "-m", "cttui", "tale", "--step", "ten-syns"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd="/",
     ) as process:
-        with fifo.open("wb"):  # opens once the program has begun to read
-            process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=20) == faults.INTERRUPTED
+        assert process.stdout is not None
+        assert process.stdout.read(8) == "ten-syns"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == faults.INTERRUPTED
         assert process.stderr is not None
         assert process.stderr.read() == ""
 
