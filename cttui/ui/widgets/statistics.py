@@ -9,11 +9,13 @@ from cttui.ui.rows import Rows
 from cttui.ui.widgets.history import ALARMS, blocks, number
 
 _FLOWS = {
+    "entries": "Entries that the table holds, by nf_conntrack_count, and how that went on.",
     "new": 'Flows that began, by NEW events; "≥" from the difference of two dumps.',
     "ended": 'Flows that ended, by DESTROY events; "≥" from the difference of two dumps.',
 }
 MEANINGS: dict[str, str] = _FLOWS | STATISTICS
 WORRY: dict[str, str] = {
+    "entries": "when it nears nf_conntrack_max and does not come back.",
     "new": "when it stays above what the timeouts let go: the table then fills.",
     "ended": "when it stays below the new flows: the table then fills.",
     "found": "never.",
@@ -117,13 +119,14 @@ class Statistics(Rows):
         assert self.reading is not None
         rate = self.reading.rates.get(name, math.nan)
         loud = name in ALARMS and rate > 0
-        total = self.reading.stats.get(name)
+        total = self.reading.count if name == "entries" else self.reading.stats.get(name)
+        speed = "" if name == "entries" else number(rate, series.exact if series else True) + "/s"
         runs: list[Run] = [
             ("!" if loud else " ", "level-full"),
             (pad(name, 15), "level-full" if loud else "label"),
             (f"{'' if total is None else f'{total:,}':>{figures}}", "value" if total else "muted"),
             (
-                f" {number(rate, series.exact if series else True) + '/s':>9} ",
+                f" {speed:>9} ",
                 "level-full" if loud else "value" if rate > 0 else "muted",
             ),
         ]
