@@ -348,7 +348,7 @@ def beside() -> None:
         peers = {
             "cttui": [*CTTUI, "--pid", child],
             "iptstate": [*inside, "iptstate"],
-            "flowtop": [*inside, "flowtop"],
+            "flowtop": [*inside, "flowtop", "-n", "-G"],
             "watch conntrack -L": [*inside, "watch", "-n1", "conntrack -L 2>/dev/null | head -50"],
         }
         for name, argv in peers.items():
@@ -362,6 +362,7 @@ def beside() -> None:
                     t.drain(6)
                     cpu, sent = t.cpu_s(), t.bytes
                     t.drain(10)
+                    assert t.bytes > 0 and cpu > 0, f"{name} does not run here"
                     rows.append((100 * (t.cpu_s() - cpu) / 10, (t.bytes - sent) / 10))
             say(
                 what=f"beside: {name}, 100,000 entries",
