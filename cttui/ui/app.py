@@ -11,6 +11,9 @@ from cttui.client.options import Options
 from cttui.client.recording import ReplayLink
 from cttui.ui.session import Session
 
+LEAVING_S = 10.0
+"""How long a signalled program may take to leave in order."""
+
 
 def run(options: Options) -> int:
     """Run the dashboard until it is left; the exit code.
@@ -44,6 +47,8 @@ async def _run(options: Options) -> int:
 
     def end(number: int) -> None:
         ended.append(number)
+        # Should leaving hang on a terminal that is gone: SIGALRM's default ends us, and with us every probe.
+        signal.setitimer(signal.ITIMER_REAL, LEAVING_S)
         app.exit(return_code=128 + number)
 
     loop = asyncio.get_running_loop()

@@ -17,6 +17,8 @@ from cttui.client.recording import AnyLink, RecordingLink, ReplayLink
 from cttui.client.targets import Target
 from cttui.model.messages import Action, Answer, Ask, Done, Fault, FaultError, Welcome
 
+OPENING_S = 5.0
+"""How long an action waits for its probe to start."""
 BUSY_HZ = 10.0
 """While a job is young: its progress is being watched."""
 YOUNG_S = 3.0
@@ -227,6 +229,9 @@ class Session:
 
     async def do(self, action: Action) -> Done:
         """Have the probe do something, then watch it closely. Raises FaultError if it is refused."""
+        end = time.monotonic() + OPENING_S
+        while self.state.phase is Phase.OPENING and time.monotonic() < end:
+            await asyncio.sleep(0.02)  # a key pressed while the probe starts is meant for it
         done = await self._link().do(action)
         self._busy_until = time.monotonic() + YOUNG_S
         self.poke()

@@ -13,7 +13,9 @@ import pytest
 pytestmark = pytest.mark.kernel
 
 
-@pytest.mark.parametrize("how", ["closed", "terminated", "terminated and closed", "suspended and closed"])
+@pytest.mark.parametrize(
+    "how", ["closed", "terminated", "terminated and closed", "suspended, resumed and closed"]
+)
 def test_the_program_ends_with_its_terminal(how: str) -> None:
     pid, fd = pty.fork()
     if pid == 0:
@@ -30,6 +32,10 @@ def test_the_program_ends_with_its_terminal(how: str) -> None:
         os.write(fd, b"\x1a")
         os.waitpid(pid, os.WUNTRACED)
         os.kill(pid, signal.SIGCONT)
+        again, end = b"", time.monotonic() + 20
+        while b"262,144" not in again and time.monotonic() < end:
+            if select.select([fd], [], [], 0.2)[0]:
+                again += os.read(fd, 65536)
     if how.endswith("closed"):
         os.close(fd)
     end, ended = time.monotonic() + 20, 0

@@ -1,7 +1,7 @@
 """The dashboard on a recording of a real run, driven by Pilot."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from cttui.client.options import Options
 from cttui.client.targets import Target
+from cttui.ui.cells import Cells
 from cttui.ui.program import Program
 from cttui.ui.session import Session
 
@@ -79,3 +80,10 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
             await session.close()
 
     return start
+
+
+@pytest.fixture(autouse=True)
+def _unicode_again() -> Iterator[None]:
+    """A test of a locale without Unicode leaves nothing to those after it."""
+    yield
+    Cells.ascii = False
