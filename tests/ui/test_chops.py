@@ -14,15 +14,15 @@ from textual.strip import Strip
 
 from cttui.ui import chops
 
+STOCK = _compositor.ChopsUpdate.render_segments
+"""Taken while tests are collected: only a running program installs the patch."""
+
 
 @pytest.fixture
 def stock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Textual's own method, put back afterwards."""
-    method = _compositor.ChopsUpdate.render_segments
-    if method is chops.render_segments:
-        pytest.skip("installed by another test")
-    monkeypatch.setattr(_compositor.ChopsUpdate, "render_segments", method)
-    yield method
+    monkeypatch.setattr(_compositor.ChopsUpdate, "render_segments", STOCK)
+    yield STOCK
 
 
 def update(spans: list[tuple[int, int, int]]) -> Any:
@@ -63,7 +63,7 @@ def test_paints_exactly_the_cells_of_the_spans(data: st.DataObject) -> None:
 
 
 def test_leaves_another_version_alone(stock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chops, "__version__", "9.0.0")
+    monkeypatch.setattr(chops, "version", lambda: "9.0.0")
     assert not chops.install()
     assert _compositor.ChopsUpdate.render_segments is stock
 
