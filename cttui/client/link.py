@@ -195,6 +195,10 @@ class Link:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
+        if self._process.stdin is not None:
+            # Taken, or asyncio prints the traceback of a pipe that broke when the probe died first.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                await self._process.stdin.wait_closed()
         self._stderr.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._stderr

@@ -281,7 +281,7 @@ async def test_the_tour_fires_and_explains(play: Play) -> None:
         await d.until("1 of 5")
         await d.press("enter")
         await d.until("2 of 5")
-        assert "mangle +10" in d.text and "198.51.100.2:10009" in d.text
+        await d.until(lambda: "mangle +10" in d.text and "198.51.100.2:10009" in d.text)
         await d.press("escape")
         await d.until(lambda: len(d.app.screen_stack) == 1)
 
