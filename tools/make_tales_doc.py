@@ -25,6 +25,12 @@ In the dashboard they open with `T`. L is the limit, nf_conntrack_max. A predict
 and the exit code is 3; nothing adjusts itself. Entries that the garbage collector took meanwhile are a row of the
 result, "reclaimed by gc meanwhile". Names ending in `-v6` tell the same over IPv6.
 
+A full table takes 384 bytes of kernel memory an entry. Above 256 MB the tale asks first (`--yes` says yes); without a
+terminal it is skipped by name and reason, and so it is on a machine that would feel it: a host whose own table is
+above 80 % of the limit, more than eight entries a bucket, more than a tenth of the available memory. Where it is the
+limit that is too high, root is offered to lower it for as long as the program runs: old and new value and whom it
+concerns are said first, it goes back by itself however the program ends, and `--yes` does not answer this question.
+
 Each sandbox begins with the article's rules, for both families:
 
     iptables -t raw -A PREROUTING -j CT

@@ -105,6 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
     tale.add_argument("--slow", action="store_true", help="with --all: the slow ones too")
     tale.add_argument("--json", action="store_true", help="a list of results")
     tale.add_argument("--step", action="store_true", help="wait for Enter before each step")
+    tale.add_argument(
+        "--yes", action="store_true", help="fill the table without asking, also where it takes over 256 MB"
+    )
     tale.add_argument("--script", action="store_true", help="print the tale as a bash script instead")
 
     packets = commands.add_parser("packets", help="open a pcap or pcapng file as a log")
@@ -241,6 +244,7 @@ def _command(args: argparse.Namespace) -> int:
                 as_json=args.json,
                 step=args.step,
                 script=args.script,
+                yes=args.yes,
             )
         case "packets":
             from cttui.cli import packets

@@ -5,14 +5,17 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import TextIO
 
 from cttui.cli import faults
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.lab import runner
+from cttui.lab.filling import Permission, Question
 from cttui.lab.moves import Move
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepStarted, Waiting
 from cttui.lab.script import script as bash
@@ -91,7 +94,48 @@ def _value(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else clean(str(value))
 
 
-def run(names: Sequence[str], *, every: bool, slow: bool, as_json: bool, step: bool, script: bool) -> int:
+class _Person:
+    """Who answers questions: the terminal, if there is one; each question once, however many tales ask it."""
+
+    def __init__(self, yes: bool) -> None:
+        self._yes = yes
+        self._said: dict[str, bool] = {}
+
+    async def answer(self, question: Question) -> bool:
+        """Yes or no. `--yes` says yes to what concerns the sandbox only, never to a change of the host."""
+        if self._yes and not question.of_host:
+            return True
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return False
+        if question.title not in self._said:
+            width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+            for paragraph in question.paragraphs:
+                print(textwrap.fill(paragraph, width), file=sys.stderr)
+            typed = _typed(f"{question.title} y: {question.yes}, anything else: no [y/N] ", sys.stderr)
+            self._said[question.title] = typed.strip().lower() in ("y", "yes")
+        return self._said[question.title]
+
+
+def _typed(prompt: str, to: TextIO) -> str:
+    """A line from the terminal, or "" at its end. Ctrl-C interrupts, which asyncio would put off to the next line."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(prompt, end="", file=to, flush=True)
+        return sys.stdin.readline()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run(
+    names: Sequence[str],
+    *,
+    every: bool,
+    slow: bool,
+    as_json: bool,
+    step: bool,
+    script: bool,
+    yes: bool = False,
+) -> int:
     """List, run or print tales; the exit code. Raises FaultError for unknown names and where no sandbox is possible."""
     if every and names:
         raise FaultError("usage", "Either --all or names of tales.")
@@ -108,7 +152,7 @@ def run(names: Sequence[str], *, every: bool, slow: bool, as_json: bool, step: b
     if not chosen:
         _list(as_json)
         return faults.OK
-    outcomes = asyncio.run(_tell(chosen, None if as_json else _Page(), step))
+    outcomes = asyncio.run(_tell(chosen, None if as_json else _Page(), step, _Person(yes)))
     if as_json:
         print(json.dumps([outcome.as_dict() for outcome in outcomes], indent=1, ensure_ascii=False))
     if any(outcome.ok is False for outcome in outcomes):
@@ -139,15 +183,23 @@ def _list(as_json: bool) -> None:
     )
 
 
-async def _tell(tales: Sequence[Tale], page: _Page | None, step: bool) -> list[Outcome]:
+async def _tell(tales: Sequence[Tale], page: _Page | None, step: bool, person: _Person) -> list[Outcome]:
     """One after another, each in a new sandbox: the next is set up while the last one goes."""
     outcomes = []
+    hosts: list[Link] = []
+
+    async def host() -> Link:
+        if not hosts:
+            hosts.append(await Link.open(targets.host()))
+        return hosts[0]
+
+    permission = Permission(person.answer, host)
     opening = asyncio.create_task(Link.open(targets.sandbox()))
     closing: list[asyncio.Task[None]] = []
     try:
         for n, tale in enumerate(tales):
             link = await opening
-            outcomes.append(await _one(tale, link, page, step))
+            outcomes.append(await _one(tale, link, page, step, permission))
             closing.append(asyncio.create_task(link.close()))
             if n + 1 < len(tales):
                 opening = asyncio.create_task(Link.open(targets.sandbox()))
@@ -157,18 +209,20 @@ async def _tell(tales: Sequence[Tale], page: _Page | None, step: bool) -> list[O
         with contextlib.suppress(asyncio.CancelledError, FaultError):
             await (await opening).close()
         await asyncio.gather(*closing)
+        # Last: what was changed on the host goes back when no sandbox is full any more.
+        await asyncio.gather(*(link.close() for link in hosts))
     if page is not None and len(outcomes) > 1:
         _summary(page, outcomes)
     return outcomes
 
 
-async def _one(tale: Tale, link: Link, page: _Page | None, step: bool) -> Outcome:
+async def _one(tale: Tale, link: Link, page: _Page | None, step: bool, permission: Permission) -> Outcome:
     if page is not None:
         page.line(f"{tale.name}: {tale.title}", BOLD)
         page.line("─" * page.width)
         for paragraph in tale.story:
             page.paragraph(paragraph)
-    async for event in runner.run(tale, link):
+    async for event in runner.run(tale, link, permission):
         if isinstance(event, Finished):
             if page is not None:
                 _end(page, tale, event.outcome)
@@ -189,8 +243,7 @@ def _show(page: _Page, event: runner.Event, step: bool) -> None:
                 page.heading()
                 for row in rows:
                     page.row(row)
-                with contextlib.suppress(EOFError):
-                    input("  Enter runs it ")
+                _typed("  Enter runs it ", sys.stdout)
             else:
                 return
             page.heading()

@@ -131,7 +131,7 @@ class Link:
             raise
         if isinstance(got, Fault):
             await link.close()
-            raise FaultError(got.code, got.sentence, got.remedy)
+            raise FaultError.of(got)
         if not isinstance(got, Welcome) or got.protocol != PROTOCOL:
             await link.close()
             theirs = got.app if isinstance(got, Welcome) else "unknown"
@@ -152,7 +152,7 @@ class Link:
                 if isinstance(got, Answer) and got.seq == ask.seq:
                     return got
                 if isinstance(got, Fault):
-                    raise FaultError(got.code, got.sentence, got.remedy)
+                    raise FaultError.of(got)
 
     async def do(self, action: Action) -> Done:
         """Have an action carried out; the Done names its job. Raises FaultError if it is refused."""
@@ -163,10 +163,10 @@ class Link:
                 got = await self._receive()
                 if isinstance(got, Done) and got.seq == seq:
                     if got.fault is not None:
-                        raise FaultError(got.fault.code, got.fault.sentence, got.fault.remedy)
+                        raise FaultError.of(got.fault)
                     return got
                 if isinstance(got, Fault):
-                    raise FaultError(got.code, got.sentence, got.remedy)
+                    raise FaultError.of(got)
 
     async def finish(self, job: int, poll_s: float = 0.02) -> Job:
         """Ask until the job has ended; its last reading. Raises FaultError if it failed."""
@@ -175,7 +175,7 @@ class Link:
             for j in answer.jobs:
                 if j.id == job and j.state != "running":
                     if j.fault is not None:
-                        raise FaultError(j.fault.code, j.fault.sentence, j.fault.remedy)
+                        raise FaultError.of(j.fault)
                     return j
             await asyncio.sleep(poll_s)
 

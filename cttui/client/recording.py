@@ -165,7 +165,7 @@ class ReplayLink:
                 done = self._steps[at + 1]
                 assert isinstance(done, Done)
                 if done.fault is not None:
-                    raise FaultError(done.fault.code, done.fault.sentence, done.fault.remedy)
+                    raise FaultError.of(done.fault)
                 return done
         raise FaultError("recording", "This is a recording: nothing can be done to it.")
 

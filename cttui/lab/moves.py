@@ -59,9 +59,9 @@ class FillTo:
         """Slots to leave free under a limit."""
         return limit * self.share // 10_000 if self.share else self.free
 
-    def fill(self, limit: int) -> Fill:
-        """The fill for a table of `limit` entries."""
-        return Fill(free=self.slots(limit), assured=self.assured)
+    def fill(self, limit: int, confirmed: bool) -> Fill:
+        """The fill for a table of `limit` entries; `confirmed`: however much memory it takes."""
+        return Fill(free=self.slots(limit), assured=self.assured, confirmed=confirmed)
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 from cttui.client.recording import AnyLink
+from cttui.lab.filling import Permission
 from cttui.lab.moves import STIMULI, Burst, Commands, Empty, FillTo, Forget, Move, Wait
 from cttui.lab.readings import Measured, Unreadable, Value, holds, shown
 from cttui.lab.tale import Expectation, Step, Tale
@@ -131,6 +132,9 @@ def compile_fire(notation: str, count: int, rate_pps: float) -> Fire:
 class _Run:
     tale: Tale
     link: AnyLink
+    permission: Permission | None
+    confirmed: bool = False
+    """Whether somebody has said yes to filling."""
     limit: int = 0
     buckets: int = 0
     evictable: int = 0
@@ -253,11 +257,10 @@ class _Run:
             self.notes.append(f"{backend} took the rule, but its counters can't be read by this user.")
 
     async def _fill(self, move: FillTo) -> AsyncIterator[Waiting]:
-        fill = move.fill(self.limit)
         told = False
         while True:
             try:
-                result = await self._job(fill)
+                result = await self._job(move.fill(self.limit, self.confirmed))
                 break
             except FaultError as e:
                 if e.fault.code == "fill-taken" and self.waits_for_taken > 0:
@@ -267,9 +270,13 @@ class _Run:
                     self.waits_for_taken -= POLL_S
                     await asyncio.sleep(POLL_S)
                     continue
-                if e.fault.code.startswith("fill-"):
+                if not e.fault.code.startswith("fill-"):
+                    raise
+                if self.confirmed or self.permission is None or not await self.permission(e.fault):
                     raise _Skip(f"{e.fault.sentence} {e.fault.remedy}".strip()) from None
-                raise
+                self.confirmed = True
+                self.notes += [self.permission.lowered] if self.permission.lowered else []
+                await self._read_limits()
         if not move.assured:
             self.evictable += result.filled
 
@@ -309,9 +316,12 @@ class _Run:
         return rows
 
 
-async def run(tale: Tale, link: AnyLink) -> AsyncIterator[Event]:
-    """Tell a tale in the link's sandbox; the last event is Finished. A fault is a failed row, not raised."""
-    runner = _Run(tale, link)
+async def run(tale: Tale, link: AnyLink, permission: Permission | None = None) -> AsyncIterator[Event]:
+    """Tell a tale in the link's sandbox; the last event is Finished. A fault is a failed row, not raised.
+
+    Without `permission` nobody is asked: a fill that needs a yes is skipped by name and reason.
+    """
+    runner = _Run(tale, link, permission)
     kernel = link.welcome.kernel
     try:
         async for event in runner.events():

@@ -166,7 +166,8 @@ class Fill(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="fill
 
     free: int
     assured: bool = True
-    ask_above_bytes: int = 256 << 20
+    ask_above_bytes: int = 256_000_000
+    """Kernel memory above which it is refused, "fill-confirm", unless `confirmed`."""
     confirmed: bool = False
 
 
@@ -281,6 +282,8 @@ class Fault(msgspec.Struct, array_like=True, frozen=True, tag="fault"):
     code: str
     sentence: str
     remedy: str = ""
+    limit: int = 0
+    """The nf_conntrack_max with which a refused fill would be possible; 0: none would help."""
 
 
 class FaultError(Exception):
@@ -289,6 +292,13 @@ class FaultError(Exception):
     def __init__(self, code: str, sentence: str, remedy: str = "") -> None:
         super().__init__(sentence)
         self.fault = Fault(code, sentence, remedy)
+
+    @classmethod
+    def of(cls, fault: Fault) -> "FaultError":
+        """To raise what somebody else has found, whole."""
+        error = cls(fault.code, fault.sentence)
+        error.fault = fault
+        return error
 
 
 class Welcome(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="welcome"):

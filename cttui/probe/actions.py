@@ -175,34 +175,30 @@ class Actions:
         )
 
     def _check_fill(self, fill: Fill) -> None:
-        limit = self._limit()
-        if fill.free < 0 or fill.free > limit:
-            raise FaultError("fill", f"{fill.free:,} free slots of {limit:,} is not possible.")
         e = self._engine
-        cost = limit * headroom.entry_bytes()
-        if cost > fill.ask_above_bytes and not fill.confirmed:
+        limit = int(sysctl.read("nf_conntrack_max"))
+        if fill.free < 0 or fill.free > limit > 0:
+            raise FaultError("fill", f"{fill.free:,} free slots of {limit:,} is not possible.")
+        entries = max(0, limit - fill.free - int(sysctl.read("nf_conntrack_count")))
+        assert e.host_count is not None
+        fault = headroom.check(e.host_count, entries)
+        if fault is not None:
+            raise FaultError.of(fault)
+        each = headroom.entry_bytes()
+        if entries * each > fill.ask_above_bytes and not fill.confirmed:
             raise FaultError(
                 "fill-confirm",
-                f"Filling {limit:,} slots takes {cost / 1e6:,.0f} MB of kernel memory.",
-                "Confirm to go on, or lower nf_conntrack_max on the host first.",
+                f"Filling takes {entries:,} entries, {entries * each / 1e6:,.0f} MB of kernel memory ({each} B each).",
+                "That much is filled only after a yes (cttui tale --yes).",
             )
-        assert e.host_count is not None
-        fault = headroom.check(e.host_count, limit) or e.full_table.take()
-        if fault is not None:
-            raise FaultError(fault.code, fault.sentence, fault.remedy)
-
-    @staticmethod
-    def _limit() -> int:
-        limit = int(sysctl.read("nf_conntrack_max"))
-        if limit == 0:
-            raise FaultError("fill", "nf_conntrack_max is 0: the table is unlimited and can't be filled.")
-        return limit
+        if (fault := e.full_table.take()) is not None:
+            raise FaultError.of(fault)
 
     async def _fill(self, fill: Fill, progress: Progress) -> Result:
         """Create fillers until exactly `free` slots are left; a surplus of fillers is removed."""
         e = self._engine
         started = time.monotonic()
-        limit = self._limit()
+        limit = int(sysctl.read("nf_conntrack_max"))
         made = 0
         removed = 0
         progress.total = limit - fill.free

@@ -15,6 +15,8 @@ from cttui.model.messages import HOST_COUNT_FD, Fault
 ENTRY_BYTES = 384
 """Memory an entry takes with its extensions, by slabinfo of a 6.18 kernel; used where it can't be read."""
 HOST_SHARE, MAX_CHAIN, MEMORY_SHARE = 0.80, 8, 0.10
+USUAL_LIMIT, LEAST_LIMIT = 262_144, 16_384
+"""The kernel's own default with more than 4 GB (nf_conntrack_core.c), and what no offer goes below."""
 _MACHINE_LOCK = (Path("/sys/module/nf_conntrack"), Path("/sys/module"))
 """What is locked: it exists on every machine that has conntrack, everybody can read it, and flock(2) on it
 leaves nothing behind; the kernel releases it when the holder dies."""
@@ -78,40 +80,50 @@ def headroom(
 ) -> Fault | None:
     """Why `entries` more may not be made, or None if they may. The rule and nothing else: all is passed in.
 
-    `host` entries in the host's namespace, `limit` nf_conntrack_max, `buckets` of the hash, `available` bytes
-    of memory, `each` bytes an entry.
+    `host` entries in the host's namespace, `limit` nf_conntrack_max (0: none), `buckets` of the hash,
+    `available` bytes of memory, `each` bytes an entry. Where only the limit is in the way, Fault.limit offers one.
     """
-    if limit == 0:
-        return Fault(
-            "fill-unlimited", "nf_conntrack_max is 0: there is no limit, so the table can't be filled.",
-            "Set a limit on the host first: sysctl net.netfilter.nf_conntrack_max=262144.",
-        )  # fmt: skip
     if host is None:
         return Fault(
             "fill-host-unknown",
             "How full the host's own table is can't be read, and a full sandbox would be felt there.",
             "Run it where /proc/sys/net/netfilter/nf_conntrack_count is readable.",
         )
-    if host > HOST_SHARE * limit:
+    if limit and host > HOST_SHARE * limit:
         return Fault(
             "fill-host-full",
             f"The host's own table holds {host:,} of {limit:,} entries: a full sandbox would cost it connections.",
             f"Try again when it is below {HOST_SHARE:.0%}, or on another machine.",
         )
+    lower = reasonable_limit(host, limit, buckets, available, each)
+    offer = f"Have the host's limit lowered, as root: sysctl net.netfilter.nf_conntrack_max={lower}."
+    if limit == 0:
+        words = "nf_conntrack_max is 0: there is no limit, so the table can't be filled."
+        return Fault("fill-unlimited", words, offer if lower else "Set a limit on the host first.", lower)
     if buckets and limit / buckets > MAX_CHAIN:
-        return Fault(
-            "fill-buckets",
-            f"{limit:,} entries in {buckets:,} buckets would make every lookup on this machine slow.",
-            f"Raise nf_conntrack_buckets to at least {-(-limit // MAX_CHAIN):,} first.",
-        )
+        words = f"{limit:,} entries in {buckets:,} buckets would make every lookup on this machine slow."
+        more = f"Raise nf_conntrack_buckets to at least {-(-limit // MAX_CHAIN):,} first."
+        return Fault("fill-buckets", words, offer if lower else more, lower)
     if available is None or entries * each > MEMORY_SHARE * available:
-        free = "an unknown amount" if available is None else f"{available >> 20:,} MiB"
-        return Fault(
-            "fill-memory",
-            f"{entries:,} entries take {entries * each >> 20:,} MiB of kernel memory; {free} is available.",
-            "Lower nf_conntrack_max on the host, or use a machine with more memory.",
+        free = "an unknown amount" if available is None else f"{available / 1e6:,.0f} MB"
+        words = (
+            f"{entries:,} entries take {entries * each / 1e6:,.0f} MB of kernel memory, "
+            f"more than {MEMORY_SHARE:.0%} of what is available ({free})."
         )
+        return Fault("fill-memory", words, offer if lower else "Use a machine with more memory.", lower)
     return None
+
+
+def reasonable_limit(host: int, limit: int, buckets: int | None, available: int | None, each: int) -> int:
+    """The highest limit below the present one that may be filled, no higher than usual; 0 where there is none.
+
+    The host's own table must be at most half as full as that: it must not feel the lower limit.
+    """
+    most = min(USUAL_LIMIT, int(MEMORY_SHARE * (available or 0)) // each)
+    if buckets:
+        most = min(most, MAX_CHAIN * buckets)
+    fits = max(LEAST_LIMIT, 2 * host) <= most and (limit == 0 or most < limit)
+    return most if fits else 0
 
 
 class FullTable:

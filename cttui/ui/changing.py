@@ -202,7 +202,7 @@ async def delete(link: AnyLink, flows: list[Flow], tell: Callable[[Job], None], 
             tell(msgspec.structs.replace(total, done=first + job.done))
             await asyncio.sleep(POLL_S)
         if job.fault is not None:
-            raise FaultError(job.fault.code, job.fault.sentence, job.fault.remedy)
+            raise FaultError.of(job.fault)
         if job.result is not None:
             deleted += job.result.deleted
             gone += job.result.numbers.get("gone", 0)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cttui.client import targets
+from cttui.lab.filling import Permission, Question
 from cttui.model.messages import (
     Answer,
     Arm,
@@ -33,6 +35,7 @@ class Doing:
         self.session = app.session
         self.dashboard = app.dashboard
         self.changing = Changing(app)
+        self.permission = Permission(self._answer, lambda: self.session.beside(targets.host()))
         self._job = 0
         self._filling = False
         self._fire_next = False
@@ -179,19 +182,21 @@ class Doing:
             return
         await self.app.do(Cancel(job=self._job))
 
-    async def fill(self, free: int) -> None:
-        """Leave `free` slots; ask where it takes much memory."""
+    async def fill(self, free: int) -> int:
+        """Leave `free` slots; ask where it takes much memory, or a lower limit of the host's. The job's number."""
         try:
-            await self.do(Fill(free=free))
+            return await self.do(Fill(free=free))
         except FaultError as e:
-            if e.fault.code != "fill-confirm":
+            if not await self.permission(e.fault):
                 raise
-            answer = self.dashboard.answer
-            if answer is None:
-                raise
-            title, paragraphs = questions.fill_question(free, answer.table)
-            if await self.app.push_screen_wait(Confirm(title, paragraphs, [Button("fill", "y", "fill")])):
-                await self.do(Fill(free=free, confirmed=True))
+        if self.permission.lowered:
+            self.app.say(self.permission.lowered, "warning")
+        return await self.do(Fill(free=free, confirmed=True))
+
+    async def _answer(self, question: Question) -> bool:
+        button = Button("yes", "y", question.yes, "error-text" if question.of_host else "key")
+        dialog = Confirm(question.title, question.paragraphs, [button], danger=question.of_host)
+        return await self.app.push_screen_wait(dialog) is not None
 
     async def tales(self) -> None:
         """The experiments."""
@@ -234,7 +239,7 @@ class Doing:
         if self.session.state.phase is Phase.FROZEN:
             self.session.freeze(False)  # what is changed here must be seen to change
         self.app.push_screen(
-            Tunables(self.app.do, sandbox=self.sandbox, can_fill="fill" in welcome.can),
+            Tunables(self.app.do, self.fill, sandbox=self.sandbox, can_fill="fill" in welcome.can),
             callback=lambda _none: self._remember_pending(),
         )
         self.app.call_after_refresh(self.session.poke)

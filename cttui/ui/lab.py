@@ -327,7 +327,7 @@ class TaleScreen(Screen[None]):
         assert link is not None
         self.telling = Telling(self._tale, phase=RUNNING, step=1)
         self._paint()
-        async for event in run(self._tale, link):
+        async for event in run(self._tale, link, self._program.doing.permission):
             self.telling.take(event)
             session.poke()
             if isinstance(event, StepStarted) and self._stepwise:

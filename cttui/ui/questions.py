@@ -14,9 +14,6 @@ from cttui.model.tunables import TUNABLES, Tunable
 
 Paragraphs = list[str | tuple[str, str]]
 
-ENTRY_BYTES = 384
-"""Memory of one conntrack entry by slabinfo (struct nf_conn with its usual extensions)."""
-
 _AFFECTS: dict[str, str] = {
     "nf_conntrack_max": "Every network namespace of this machine: containers and virtual routers too. Below the present count, new connections are dropped at once; existing ones live on.",
     "nf_conntrack_tcp_loose": "Connections whose beginning conntrack has not seen: after a reboot or a flush, 0 makes their packets INVALID, and a rule that drops INVALID cuts them.",
@@ -145,19 +142,6 @@ def deleted_words(deleted: int, gone: int, spared: int, left: int = 0) -> str:
     if left:
         parts.append(f"{left:,} left: stopped")
     return " · ".join(parts)
-
-
-def fill_question(free: int, table: TableReading) -> tuple[str, Paragraphs]:
-    """Before a sandbox's table is filled."""
-    limit = table.maximum or 0
-    entries = max(0, limit - free - (table.count or 0) + table.filler)
-    return f"Fill the table until {free:,} slots are free?", [
-        f"{entries:,} entries of this sandbox's own, about {entries * ENTRY_BYTES / 1e6:.0f} MB of kernel memory.",
-        "The limit counts entries of each namespace by itself, so no other namespace runs out of slots. Hash table "
-        "and garbage collector are shared: other namespaces' lookups get slower while it lasts, and the kernel "
-        "log says “table full” when it is.",
-        "The entries are gone when the sandbox is.",
-    ]
 
 
 def is_nat(flow: Flow) -> bool:

@@ -165,7 +165,9 @@ class Session:
             if self.state.target == target:
                 self._set(phase=Phase.DEAD, fault=e.fault)
             return None
-        self._links[target.label] = link
+        if self._links.setdefault(target.label, link) is not link:  # opened `beside` meanwhile
+            await link.close()
+            link = self._links[target.label]
         if self.state.target != target:
             return None
         self._set(phase=Phase.LIVE, welcome=link.welcome, fault=None)
@@ -251,6 +253,14 @@ class Session:
     def link(self) -> AnyLink | None:
         """The link to the target on screen."""
         return self._links.get(self.state.target.label)
+
+    async def beside(self, target: Target) -> AnyLink:
+        """A link to a target that need not be on screen; it ends with the others. Raises FaultError."""
+        if target.label not in self._links:
+            link = await self._open(target)
+            if self._links.setdefault(target.label, link) is not link:
+                await link.close()
+        return self._links[target.label]
 
     def freeze(self, frozen: bool) -> None:
         """Stop or go on asking; the probe goes on collecting."""

@@ -125,7 +125,7 @@ class Tour(Dialog[None]):
                 await asyncio.sleep(0.02)
         if board.burst.fault is not None:
             fault = board.burst.fault
-            raise FaultError(fault.code, fault.sentence, fault.remedy)
+            raise FaultError.of(fault)
 
     def action_next(self) -> None:
         """Do what the caption offers, then the next caption."""

@@ -7,7 +7,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
-from cttui.model.messages import Action, Answer, Fault, FaultError, Fill, Job, Keep, Set, Undo, Unfill
+from cttui.model.messages import Action, Answer, Fault, FaultError, Job, Keep, Set, Undo, Unfill
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.model.tunables import Tunable
@@ -20,7 +20,6 @@ from cttui.ui.rows import Rows
 
 FREE = "free slots"
 KEEP_S = 60.0
-ASK_ABOVE_BYTES = 256 << 20
 
 
 class TunableTable(Rows):
@@ -88,7 +87,8 @@ class TunableTable(Rows):
 
 
 class Tunables(Dialog[None]):
-    """The settings of the target on screen. `do` sends an action, raising FaultError where it is refused."""
+    """The settings of the target on screen. `do` sends an action, `fill_to` leaves free slots; both raise
+    FaultError where that is refused."""
 
     DEFAULT_CSS = "Tunables #said { height: 2; }"
 
@@ -98,9 +98,16 @@ class Tunables(Dialog[None]):
         Binding("q,t", "dismiss_none", "Close", show=False),
     ]
 
-    def __init__(self, do: Callable[[Action], Awaitable[int]], *, sandbox: bool, can_fill: bool) -> None:
+    def __init__(
+        self,
+        do: Callable[[Action], Awaitable[int]],
+        fill_to: Callable[[int], Awaitable[int]],
+        *,
+        sandbox: bool,
+        can_fill: bool,
+    ) -> None:
         super().__init__()
-        self._do = do
+        self._do, self._fill_to = do, fill_to
         self._sandbox = sandbox
         self._can_fill = can_fill
         self._table = TableReading(count=None, maximum=None, buckets=None, active=None)
@@ -150,7 +157,8 @@ class Tunables(Dialog[None]):
         if job.fault is not None:
             said.say(_sentence(job.fault), "error-text")
         else:
-            said.say(clean(job.sentence or (job.result.answer if job.result else "") or "Done."), "right")
+            answer = job.result.answer if job.result is not None else ""
+            said.say(clean(answer or job.sentence or "Done."), "right")
 
     # ------------------------------------------------------------ changing
 
@@ -184,13 +192,7 @@ class Tunables(Dialog[None]):
             self.run_worker(self._change(name), exclusive=True)
 
     async def _fill(self) -> None:
-        table = self._table
-        limit = table.maximum or 0
-        if not limit:
-            self._say(
-                Fault("unlimited", "nf_conntrack_max is 0, unlimited: a table without a limit can't be full.")
-            )
-            return
+        limit = self._table.maximum or 0
 
         def check(text: str) -> str:
             text = text.strip()
@@ -198,7 +200,7 @@ class Tunables(Dialog[None]):
                 return ""
             if not text.isdigit():
                 return "A number of slots, or nothing to take the fillers away."
-            return "" if int(text) <= limit else f"At most {limit:,}, the limit."
+            return "" if int(text) <= limit or not limit else f"At most {limit:,}, the limit."
 
         wanted = await self.app.push_screen_wait(
             Ask(
@@ -213,18 +215,7 @@ class Tunables(Dialog[None]):
         if wanted.strip() in ("", "none"):
             await self._send(Unfill())
             return
-        free = int(wanted)
-        confirmed = False
-        entries = limit - free - (table.count or 0)
-        if entries * questions.ENTRY_BYTES > ASK_ABOVE_BYTES:
-            title, paragraphs = questions.fill_question(free, table)
-            if (
-                await self.app.push_screen_wait(Confirm(title, paragraphs, [Button("fill", "y", "fill")]))
-                is None
-            ):
-                return
-            confirmed = True
-        await self._send(Fill(free=free, confirmed=confirmed))
+        await self._sent(self._fill_to(int(wanted)))
 
     async def _change(self, name: str) -> None:
         tunable = self.query_one(TunableTable).tunable(name)
@@ -259,8 +250,11 @@ class Tunables(Dialog[None]):
         await self._send(Undo(name=self.query_one(TunableTable).current))
 
     async def _send(self, action: Action) -> None:
+        await self._sent(self._do(action))
+
+    async def _sent(self, doing: Awaitable[int]) -> None:
         try:
-            self._job = await self._do(action)
+            self._job = await doing
         except FaultError as e:
             self._say(e.fault)
             return

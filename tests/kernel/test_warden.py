@@ -11,7 +11,7 @@ import sandboxed
 
 from cttui.client.targets import HOST_COUNT
 from cttui.model.messages import Fault
-from cttui.probe.headroom import FullTable, headroom
+from cttui.probe.headroom import FullTable, headroom, reasonable_limit
 
 NAME = "nf_conntrack_tcp_loose"
 FILE = f"/proc/sys/net/netfilter/{NAME}"
@@ -253,6 +253,29 @@ def test_the_rule(change: dict[str, int | None], code: str) -> None:
     fault = headroom(**{**usual, **change})  # type: ignore[arg-type]
     assert (fault.code if isinstance(fault, Fault) else "") == code
     assert fault is None or (fault.sentence.endswith(".") and fault.remedy)
+
+
+OFFERS = [
+    ({"limit": 4_000_000}, 262_144),
+    ({"limit": 0}, 262_144),
+    ({"limit": 4_000_000, "host": 131_073}, 0),
+    ({"limit": 4_000_000, "buckets": 16_384}, 131_072),
+    ({"limit": 4_000_000, "available": 100_000 * 3840}, 100_000),
+    ({"limit": 4_000_000, "available": 10_000 * 3840}, 0),
+]
+
+
+@pytest.mark.parametrize(("change", "offered"), OFFERS)
+def test_a_limit_is_offered_where_only_the_limit_is_in_the_way(change: dict[str, int], offered: int) -> None:
+    """The usual one, or what hash and memory allow; none that the host's own table would feel."""
+    usual = {"host": 0, "limit": 262_144, "buckets": 262_144, "available": 1 << 40, "each": 384}
+    values = {**usual, **change}
+    assert reasonable_limit(**values) == offered
+    if "available" not in change:
+        values["available"] = 1 << 30  # too little for four million
+    fault = headroom(**values, entries=4_000_000)
+    assert fault is not None and fault.limit == offered
+    assert (f"nf_conntrack_max={offered}" in fault.remedy) is (offered > 0)
 
 
 def test_sysctl_names_stay_inside() -> None:

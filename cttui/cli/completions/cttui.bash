@@ -9,7 +9,7 @@ _shtab_cttui_subparsers=(snapshot flows tale packets config completion tour)
 
 _shtab_cttui_snapshot_option_strings=(-h --help --sandbox --netns --pid --json)
 _shtab_cttui_flows_option_strings=(-h --help --sandbox --netns --pid --sort --ascending --limit --output --fillers)
-_shtab_cttui_tale_option_strings=(-h --help --all --slow --json --step --script)
+_shtab_cttui_tale_option_strings=(-h --help --all --slow --json --step --yes --script)
 _shtab_cttui_packets_option_strings=(-h --help --delta)
 _shtab_cttui_config_option_strings=(-h --help --sample)
 _shtab_cttui_completion_option_strings=(-h --help)
@@ -47,6 +47,7 @@ _shtab_cttui_tale___all_nargs=0
 _shtab_cttui_tale___slow_nargs=0
 _shtab_cttui_tale___json_nargs=0
 _shtab_cttui_tale___step_nargs=0
+_shtab_cttui_tale___yes_nargs=0
 _shtab_cttui_tale___script_nargs=0
 _shtab_cttui_packets_pos_1_nargs='*'
 _shtab_cttui_packets__h_nargs=0

@@ -94,6 +94,7 @@ complete -c cttui -n '_shtab_cttui_using tale' -l all -d 'every tale but the slo
 complete -c cttui -n '_shtab_cttui_using tale' -l slow -d 'with --all: the slow ones too'
 complete -c cttui -n '_shtab_cttui_using tale' -l json -d 'a list of results'
 complete -c cttui -n '_shtab_cttui_using tale' -l step -d 'wait for Enter before each step'
+complete -c cttui -n '_shtab_cttui_using tale' -l yes -d 'fill the table without asking, also where it takes over 256 MB'
 complete -c cttui -n '_shtab_cttui_using tale' -l script -d 'print the tale as a bash script instead'
 complete -c cttui -n '_shtab_cttui_using tale; and test $_shtab_cttui_npos -ge 0' -ka "ten-syns conntrack-by-use table-full stray-ack-loose stray-ack-strict stray-ack-strict-full dropped-in-input sendto-eperm syn-flood notrack rate-limit synproxy early-drop gc-over-95 rst-forgets policy-counters raw-vs-tun dns-race ten-syns-v6 conntrack-by-use-v6 table-full-v6 stray-ack-loose-v6 stray-ack-strict-v6 stray-ack-strict-full-v6 dropped-in-input-v6 syn-flood-v6 notrack-v6 rate-limit-v6 rst-forgets-v6" -d 'none: list them'
 complete -c cttui -n '_shtab_cttui_using; and test $_shtab_cttui_npos -eq 0' -a packets -d 'open a pcap or pcapng file as a log'

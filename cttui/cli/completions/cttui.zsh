@@ -102,6 +102,7 @@ _shtab_cttui_tale_options=(
   "--slow[with --all\: the slow ones too]"
   "--json[a list of results]"
   "--step[wait for Enter before each step]"
+  "--yes[fill the table without asking, also where it takes over 256 MB]"
   "--script[print the tale as a bash script instead]"
   "(*)::none\: list them:(ten-syns conntrack-by-use table-full stray-ack-loose stray-ack-strict stray-ack-strict-full dropped-in-input sendto-eperm syn-flood notrack rate-limit synproxy early-drop gc-over-95 rst-forgets policy-counters raw-vs-tun dns-race ten-syns-v6 conntrack-by-use-v6 table-full-v6 stray-ack-loose-v6 stray-ack-strict-v6 stray-ack-strict-full-v6 dropped-in-input-v6 syn-flood-v6 notrack-v6 rate-limit-v6 rst-forgets-v6)"
 )
