@@ -13,9 +13,9 @@ from typing import TextIO
 
 from cttui.cli import faults
 from cttui.client import targets
+from cttui.client.filling import Permission, Question
 from cttui.client.link import Link
 from cttui.lab import runner
-from cttui.lab.filling import Permission, Question
 from cttui.lab.moves import Move
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepStarted, Waiting
 from cttui.lab.script import script as bash

@@ -9,8 +9,8 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
+from cttui.client.filling import Permission
 from cttui.client.recording import AnyLink
-from cttui.lab.filling import Permission
 from cttui.lab.moves import STIMULI, Burst, Commands, Empty, FillTo, Forget, Move, Wait
 from cttui.lab.readings import Measured, Unreadable, Value, holds, shown
 from cttui.lab.tale import Expectation, Step, Tale

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cttui.client import targets
-from cttui.lab.filling import Permission, Question
+from cttui.client.filling import Permission, Question
 from cttui.model.messages import (
     Answer,
     Arm,
