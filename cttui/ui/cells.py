@@ -7,7 +7,8 @@ class here compares them with what was painted last and refreshes only the runs 
 
 A line is a tuple of runs; a run is (text, style name). Text is plain: nothing here ever parses markup.
 A style name is a theme variable (`theme.VARIABLES`): `name` is the colour, `name-background` and
-`name-style` are optional beside it. The empty name is the widget's own style.
+`name-style` are optional beside it; `name on other` takes the background of another. The empty name is the
+widget's own style.
 """
 
 import itertools
@@ -82,6 +83,15 @@ def clip(text: str, width: int) -> str:
     if width <= 0:
         return ""
     return (text[: width - 1] if text.isascii() else set_cell_size(text, width - 1).rstrip()) + "…"
+
+
+def clip_words(text: str, width: int) -> str:
+    """The text in at most `width` cells, cut between words where that leaves at least half of them."""
+    if width_of(text) <= width:
+        return text
+    cut = clip(text, width)[:-1]
+    whole = cut if text[len(cut)] == " " else cut.rpartition(" ")[0].rstrip(" ,;:·")
+    return (whole if 2 * width_of(whole) >= width else cut) + "…"[:width]
 
 
 def clip_middle(text: str, width: int, keep_end: int | None = None) -> str:
@@ -294,9 +304,11 @@ class Cells(Widget):
         left: list[Run] = [(rule, line), (name, "heading-focus" if self.has_focus else "heading")]
         room = width - width_of(name) - 4
         notes = list(self.notes)
-        while len(notes) > 1 and sum(width_of(text) + 4 for text, _ in notes) > room:
-            del notes[0]
-        notes = [(clip(text, room - 4), style) for text, style in notes if room > 8]
+        while notes and sum(width_of(text) + 4 for text, _ in notes) > room:
+            text, style = notes.pop(0)
+            if not notes and style != "heading-note" and room > 8:  # a loss is said as far as it fits
+                notes = [(clip_words(text, room - 4), style)]
+                break
         right: list[Run] = []
         for text, style in notes:
             right += [(f" {text} ", style), (rule * 2, line)]
@@ -353,9 +365,10 @@ def named_style(variables: Mapping[str, str], name: str) -> Style:
     """What the theme says about `name`: colour, `-background`, `-style`. Unknown names change nothing."""
     if not name:
         return Style.null()
+    name, _, ground = name.partition(" on ")
     text_style = variables.get(f"{name}-style", "none")
     return Style(
-        color=_rich(variables.get(name)), bgcolor=_rich(variables.get(f"{name}-background"))
+        color=_rich(variables.get(name)), bgcolor=_rich(variables.get(f"{ground or name}-background"))
     ) + Style.parse("" if text_style == "none" else text_style)
 
 

@@ -21,6 +21,14 @@ class Form:
     later: Callable[[], str] | None = None
     """Makes the text where that takes its time (scapy's import): called in a thread."""
 
+    @property
+    def preview(self) -> str:
+        """What the menu says of it."""
+        if self.later is not None:
+            return "as one would type it"
+        lines = self.text.count("\n") + 1
+        return self.text if lines == 1 else f"{lines} lines"
+
 
 def forms(board: Dashboard) -> list[Form]:
     """For the panel in focus, the most specific first."""

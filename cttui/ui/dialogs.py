@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from cttui.ui.cells import Cells, Line, Run, pad, width_of
+from cttui.ui.cells import Cells, Line, Run, clip_words, pad, width_of
 from cttui.ui.fields import Field, Says
 from cttui.ui.prose import Prose
 from cttui.ui.rows import Rows
@@ -219,9 +219,10 @@ class Menu(Rows):
             mark = ("● " if entry.id in self.chosen else "  ") if self._marks else ""
             here = i == self.cursor
             text = f"{'▸' if here else ' '}{mark}{pad(entry.label, label)}  "
-            rest = pad(entry.help, max(0, room - width_of(text)))
+            rest = room - width_of(text)
+            about = pad(clip_words(entry.help, rest), max(0, rest))
             style = "" if not here else "cursor" if self.has_focus else "cursor-blurred"
-            lines.append(((text, style), (rest, style or "muted")))
+            lines.append(((text, style), (about, style or "muted")))
         return self.scrollbar(lines, width)
 
     def moved(self, by_hand: bool) -> None:
@@ -246,6 +247,7 @@ class Choose(Dialog[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = self.title_text
+            box.border_subtitle = self._hint
             yield Menu(self._entries, [self._current])
             yield Buttons([Button("", "Enter", "choose"), Button("esc", "Esc", "close")])
 

@@ -49,9 +49,11 @@ def paragraphs(board: Dashboard, keys: dict[str, str]) -> Paragraphs:
     panel = board.panel or "flows"
     title, about = ABOUT[panel]
     out: Paragraphs = [(title, "heading"), about, "", ("Keys of this panel", "heading")]
-    widget = board.query_one(f"#{panel}")
-    out += [_line(keys, what) for keys, what in widget_keys(type(widget).__mro__)]
-    out += [_of(a, keys) for a in actions.ACTIONS if panel in a.panels]
+    own = [a for a in actions.ACTIONS if panel in a.panels]
+    taken = {_names(a, keys) for a in own}
+    moves = widget_keys(type(board.query_one(f"#{panel}")).__mro__)
+    out += [_of(a, keys) for a in own]
+    out += [_line(names, what) for names, what in moves if names not in taken]
     for group in actions.GROUPS:
         chosen = [a for a in actions.ACTIONS if a.group == group and not a.panels]
         if chosen:
@@ -59,9 +61,12 @@ def paragraphs(board: Dashboard, keys: dict[str, str]) -> Paragraphs:
     return out
 
 
+def _names(action: actions.Action, mine: dict[str, str]) -> str:
+    return " ".join(actions.key_name(k) for k in actions.keys_of(action, mine))
+
+
 def _of(action: actions.Action, mine: dict[str, str]) -> str:
-    keys = " ".join(actions.key_name(k) for k in actions.keys_of(action, mine))
-    return _line(keys, action.help)
+    return _line(_names(action, mine), action.help)
 
 
 def _line(keys: str, what: str) -> str:

@@ -221,9 +221,7 @@ class Looking:
     async def copy(self) -> None:
         """Copy what is under the cursor in one of its forms."""
         forms = copies.forms(self.dashboard)
-        entries = [
-            Entry(str(i), form.label, form.text.split("\n", 1)[0][:60]) for i, form in enumerate(forms)
-        ]
+        entries = [Entry(str(i), form.label, form.preview) for i, form in enumerate(forms)]
         entries.append(Entry("svg", "screen as SVG file", "in the present folder"))
         chosen = await self.app.push_screen_wait(Choose("Copy", entries))
         if chosen is None:

@@ -14,6 +14,7 @@ from cttui.ui.cells import (
     changed_runs,
     clip,
     clip_middle,
+    clip_words,
     fit,
     pad,
     spread,
@@ -98,3 +99,12 @@ def test_spread_clips_the_left() -> None:
 )
 def test_which_locales_are_ascii(environ: dict[str, str], plain: bool) -> None:
     assert ascii_only(environ) is plain
+
+
+def test_words_are_cut_between_words() -> None:
+    assert clip_words("10 SYN from ports", 20) == "10 SYN from ports"
+    assert clip_words("10 SYN from ports", 14) == "10 SYN from…"
+    assert clip_words("10 SYN from ports", 12) == "10 SYN from…"
+    assert clip_words("10 SYN, all from", 9) == "10 SYN…"
+    assert clip_words("unbreakableword", 6) == "unbre…"
+    assert [clip_words("a b", n) for n in (0, 1, 2)] == ["", "…", "a…"]

@@ -131,7 +131,7 @@ async def test_rates_and_history() -> None:
 
 
 def test_blocks_and_numbers() -> None:
-    assert blocks([0, 1, 4, 8], 6) == ["  ▁▂▄█"]
+    assert blocks([0, 1, 4, 8], 6) == ["▁▂▄█  "]
     assert blocks([s.NAN, 0.0001, 100], 3, 2) == ["  █", "·▂█"]
     assert blocks([], 3) == ["   "]
     assert [number(x) for x in (0, 7, 0.5, 1234, 123456, s.NAN)] == ["0", "7", "0.5", "1,234", "123k", "–"]

@@ -94,7 +94,7 @@ def _portless(flow: Flow) -> str:
     return f" key {flow.orig_dport:#x}" if flow.proto == f.IPPROTO_GRE else ""
 
 
-_PORTS = "address and port; for ICMP type and echo id, for GRE the key"
+_PORTS = "address, port (ICMP: type, id)"
 COLUMNS: tuple[Column, ...] = (
     Column("proto", "PROTO", lambda w: f.PROTOCOLS.get(w.proto, str(w.proto)), "proto", 5, 5, 7, help="protocol, by number where conntrack has no name for it"),
     Column("state", "STATE", lambda w: f.state_name(w.proto, w.state), "state", 11, 11, 17, style=state_style, help="TCP or SCTP state"),
@@ -105,10 +105,10 @@ COLUMNS: tuple[Column, ...] = (
     Column("reply_src", "ANSWERED BY", _reply_src, "rsrc", 15, 18, 47, middle=True, help="who answers; differs from DESTINATION under DNAT"),
     Column("reply_dst", "ANSWERED TO", _reply_dst, "rdst", 15, 18, 47, middle=True, help="where answers go; differs from SOURCE under SNAT"),
     Column("nat", "NAT", _nat, "", 4, 4, 9, help="SNAT, DNAT"),
-    Column("packets", "PACKETS", lambda w: _sum(w.orig_packets, w.reply_packets), "packets", 5, 7, 8, right=True, help="both directions; – where accounting was off when the flow began"),
-    Column("bytes", "BYTES", lambda w: _sum(w.orig_bytes, w.reply_bytes), "bytes", 5, 6, 8, right=True, help="both directions; – where accounting was off when the flow began"),
+    Column("packets", "PACKETS", lambda w: _sum(w.orig_packets, w.reply_packets), "packets", 5, 7, 8, right=True, help="both directions; – where accounting was off at its start"),
+    Column("bytes", "BYTES", lambda w: _sum(w.orig_bytes, w.reply_bytes), "bytes", 5, 6, 8, right=True, help="both directions; – where accounting was off at its start"),
     Column("rate", "RATE", _rate, "rate", 6, 8, 9, right=True, help="bits per second between the last two readings"),
-    Column("age", "AGE", _age, "age", 5, 6, 8, right=True, help="since it began; ≥: since cttui first saw it (nf_conntrack_timestamp is off)"),
+    Column("age", "AGE", _age, "age", 5, 6, 8, right=True, help="since it began; ≥: first seen then (timestamps are off)"),
     Column("mark", "MARK", lambda w: f"{w.mark:#x}" if w.mark else "", "mark", 4, 5, 10, help="connection mark"),
     Column("zone", "ZONE", lambda w: str(w.zone) if w.zone else "", "zone", 4, 4, 5, right=True, help="conntrack zone"),
     Column("helper", "HELPER", lambda w: clean(w.helper), "helper", 4, 6, 16, help="conntrack helper, e.g. ftp"),

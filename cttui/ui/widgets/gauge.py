@@ -69,7 +69,7 @@ class Gauge(Cells):
             return [((" table  ", "label"), ("not read yet", "muted"))]
         lines = [self._main(reading, width)]
         if height > 1:
-            lines.append(self._behind(reading))
+            lines.append(self._behind(reading, width))
         return lines
 
     def _main(self, reading: TableReading, width: int) -> Line:
@@ -102,10 +102,13 @@ class Gauge(Cells):
         if cells < 6:
             return fit([(" table", "label"), *figures], width)
         filled, empty = bar(share, cells)
-        return fit([(" table ", "label"), (filled, colour), (empty, "bar-empty"), *figures], width)
+        return fit(
+            [(" table ", "label"), (filled, f"{colour} on bar-empty"), (empty, "bar-empty"), *figures], width
+        )
 
-    def _behind(self, reading: TableReading) -> Line:
-        parts = []
+    def _behind(self, reading: TableReading, width: int) -> Line:
+        """As many of these as fit, the first ones first."""
+        parts: list[str] = []
         if reading.buckets:
             parts.append(f"{reading.buckets:,} hash buckets")
             if reading.count is not None:
@@ -116,4 +119,6 @@ class Gauge(Cells):
             parts.append(f"{reading.count - reading.held:,} unconfirmed, dying or not read yet")
         if reading.active is not None and reading.active_why:
             parts.append(clean(reading.active_why))
+        while len(parts) > 1 and sum(width_of(part) + 3 for part in parts) > width - 5:
+            parts.pop()
         return (("       " + " · ".join(parts), "muted"),)

@@ -186,10 +186,10 @@ class Groups(Rows):
                 (" ", ""),
             ]
             if key == "count":
-                runs += [(f"{percent(row.share):>7}", "label")]
+                runs += [(f"{percent(row.share):>7}", "label"), (" ", "")]
                 if bars:
                     filled, empty = bar(row.share, bars)
-                    runs += [(" ", ""), (filled, "bar"), (empty, "bar-empty")]
+                    runs += [(filled, "bar on bar-empty"), (empty, "bar-empty")]
         if at == self.cursor:
             style = "cursor" if self.has_focus else "cursor-blurred"
             runs = [(text, style) for text, _ in runs]

@@ -33,7 +33,7 @@ def number(value: float, exact: bool = True) -> str:
 
 
 def blocks(values: list[float], width: int, height: int = 1, top: float | None = None) -> list[str]:
-    """The last `width` values as columns of eighth blocks, `height` lines from the top one down.
+    """The last `width` values as columns of eighth blocks, `height` lines from the top one down, from the left.
 
     The scale reaches from 0 to the largest value shown (`top`: to that). On the lowest line a gap (NaN) is
     "·", 0 an eighth, and any value above 0 at least two.
@@ -50,7 +50,7 @@ def blocks(values: list[float], width: int, height: int = 1, top: float | None =
                 continue
             eighths = 1 if high <= 0 or value <= 0 else max(2, round(min(value / high, 1.0) * height * 8))
             cells.append(_EIGHTHS[min(8, max(0, eighths - floor))])
-        lines.append("".join(cells).rjust(width))
+        lines.append("".join(cells).ljust(width))
     return lines
 
 
@@ -117,6 +117,7 @@ class Rates(Cells):
         self.paint()
 
     def lay_out(self, width: int, height: int) -> list[Line]:
+        """As many of them as fit, each with its past where there is room for all that have one."""
         if self.reading is None:
             return []
         history = {series.name: series for series in self.reading.history}
@@ -139,10 +140,11 @@ class Rates(Cells):
             parts.append(
                 (runs, series if charted else None, "history-alarm" if name in ALARMS else "history")
             )
-        taken = 1 + sum(2 + sum(width_of(text) for text, _ in runs) for runs, _, _ in parts)
+        while (taken := sum(2 + sum(width_of(text) for text, _ in runs) for runs, _, _ in parts) - 1) > width:
+            parts.pop()
         charts = sum(series is not None for _, series, _ in parts)
         usual = 8 if width >= 120 else 6
-        cells = min(usual, (width - taken) // charts - 1) if charts else 0
+        cells = min(usual, (width - taken - 1) // charts - 1) if charts else 0
         line: list[Run] = [(" ", "")]
         for runs, series, style in parts:
             line += runs

@@ -8,7 +8,7 @@ from textual.message import Message
 from cttui.diagnosis.findings import by_rule
 from cttui.model.hooks import Chain, HooksReading, Loss, Rule
 from cttui.model.safe import clean
-from cttui.ui.cells import Line, Run, clip, fit, width_of
+from cttui.ui.cells import Line, Run, clip, clip_words, fit, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.history import blocks, number
 from cttui.ui.widgets.hook_items import Item, hottest_items, path_items, summary
@@ -226,10 +226,15 @@ class HookPath(Rows):
             return [(f" ● {item.name}", "hook")]
         if item.kind == "loss" and item.loss is not None:
             sign = "  ✗ " if item.loss.is_loss else "  │ "
-            return [(sign + loss_words(item.loss), "hook-loss" if item.loss.is_loss else "hook")]
+            said = loss_words(item.loss)
+            if width_of(sign + said) > width and item.loss.is_loss:
+                said = f"−{item.loss.packets:,} {short_cause(item.loss)}"
+            return [(clip_words(sign + said, width), "hook-loss" if item.loss.is_loss else "hook")]
         if item.kind in ("conntrack", "confirm"):
             off = "  not active in this namespace" if self.active is False else ""
             why = f"  {clean(self.why)}" if self.why and item.kind == "conntrack" else ""
+            if width_of(why) + width_of(item.name) + 4 > width:
+                why = ""  # the gauge says it too
             return [
                 (f"  ◆ {item.name}", "hook-idle" if off else "hook-conntrack"),
                 (off, "level-warn"),
@@ -248,10 +253,16 @@ class HookPath(Rows):
             if chain.policy_packets:
                 policy += f" {chain.policy_packets:,}"
             busy = bool(chain.policy_packets) or any(rule.packets for rule in chain.rules)
+            lead, name = "  │ " + "  " * item.depth, f"{clean(chain.table)} {clean(chain.chain)}"
+            backend = f"  {_backend(chain)}"
+            if width_of(lead + name + backend + policy) > width:
+                backend = f"  {chain.family}"
+            if chain.policy == "ACCEPT" and width_of(lead + name + backend + policy) > width:
+                policy = ""  # what one takes for granted
             return [
-                ("  │ " + "  " * item.depth, "hook-idle"),
-                (f"{clean(chain.table)} {clean(chain.chain)}", "hook" if busy else "hook-idle"),
-                (f"  {_backend(chain)}", "muted"),
+                (lead, "hook-idle"),
+                (name, "hook" if busy else "hook-idle"),
+                (backend, "muted"),
                 (policy, "verdict-drop" if chain.policy == "DROP" and chain.policy_packets else "muted"),
             ]
         else:

@@ -11,7 +11,7 @@ from cttui.model import packet_words
 from cttui.model.messages import PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
-from cttui.ui.cells import Line, Run, clip, pad, spread, width_of
+from cttui.ui.cells import Line, Run, clip, clip_words, pad, spread, width_of
 from cttui.ui.rows import Rows
 
 _DIRECTIONS = {"broadcast": "bcast", "multicast": "mcast"}
@@ -251,7 +251,7 @@ class PacketLog(Rows):
         fate, fate_style = self._fate(row)
         fate = _short(fate, max(12, room - width_of(what) - 2))
         taken = width_of(fate) + 2 if fate else 0
-        runs = [*start, (pad(body, max(0, room - taken)), "")]
+        runs = [*start, (pad(clip_words(body, room - taken), max(0, room - taken)), "")]
         if fate:
             runs += [("  ", ""), (fate, fate_style)]
         if at == self.cursor and not self.following:

@@ -3,7 +3,7 @@
 import math
 
 from cttui.model.table import STATISTICS, Series, TableReading
-from cttui.ui.cells import Line, Run, clip, pad
+from cttui.ui.cells import Line, Run, clip_words, pad
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.history import ALARMS, blocks, number
@@ -101,7 +101,7 @@ class Statistics(Rows):
             runs = self._figures(name, history.get(name), chart, 13 - max(0, min(4, 40 - room)))
             if beside:
                 used = sum(len(text) for text, _ in runs)
-                runs.append(("  " + clip(MEANINGS[name], room - used - 2), "muted"))
+                runs.append(("  " + clip_words(MEANINGS[name], room - used - 2), "muted"))
             if at == self.cursor and self.has_focus:
                 text = "".join(text for text, _ in runs)
                 runs = [(pad(text, room), "cursor")]
