@@ -4,15 +4,14 @@ import asyncio
 import gc
 import os
 import signal
-import sys
-import threading
 
 from cttui.client.options import Options
 from cttui.client.recording import ReplayLink
 from cttui.ui.session import Session
 
-LEAVING_S = 10.0
+LEAVING_S = 5.0
 """How long a signalled program may take to leave in order."""
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def run(options: Options) -> int:
@@ -25,15 +24,21 @@ def run(options: Options) -> int:
         ReplayLink(options.replay)  # raises while there is still a shell to say it in
     # Read once, at Textual's import: no animation is worth its bytes over SSH.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    _trust_the_size()
     gc.disable()  # until the first frame is out: nothing made before it is garbage
-    code = asyncio.run(_run(options))
-    if len(threading.enumerate()) > 1:
-        # Textual's input thread is no daemon, and on a terminal that is gone it neither reads nor ends: the
-        # interpreter would wait for it for ever, at a third of a core. Everything of ours has ended by now.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+    return asyncio.run(_run(options))
+
+
+def _trust_the_size() -> None:
+    """Forget exported COLUMNS and LINES where the terminal itself knows its size.
+
+    They are of the moment and the window in which a shell exported them; every library here would take them
+    for the size now. A serial line knows no size: there they stay.
+    """
+    size = os.get_terminal_size()
+    if size.columns and size.lines:
+        for name in ("COLUMNS", "LINES"):
+            os.environ.pop(name, None)
 
 
 async def _run(options: Options) -> int:
@@ -43,21 +48,24 @@ async def _run(options: Options) -> int:
     from cttui.ui.program import Program
 
     app = Program(options, session)
+    loop = asyncio.get_running_loop()
     ended: list[int] = []
 
-    def end(number: int) -> None:
-        ended.append(number)
-        # Should leaving hang on a terminal that is gone: SIGALRM's default ends us, and with us every probe.
+    def end(number: int, _frame: object) -> None:
+        # Python's handler, not the loop's: the loop may be waiting for a terminal that reads nothing any more.
+        # SIGALRM's default then ends us, and with us every probe.
         signal.setitimer(signal.ITIMER_REAL, LEAVING_S)
-        app.exit(return_code=128 + number)
+        ended.append(number)
+        loop.call_soon_threadsafe(lambda: app.exit(return_code=128 + number))
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        loop.add_signal_handler(number, end, number)
+    for number in ENDING:
+        signal.signal(number, end)
     try:
         await app.run_async(mouse=options.mouse)
     finally:
         await session.close()
+        for number in ENDING:
+            signal.signal(number, signal.SIG_DFL)
     if ended:
         return 128 + ended[0]
     return app.return_code or 0

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
 from textual.screen import Screen
 from textual.timer import Timer
 
@@ -23,6 +24,7 @@ from cttui.ui.cells import Cells, ascii_only
 from cttui.ui.clipboard import copy
 from cttui.ui.dashboard import Dashboard
 from cttui.ui.session import Phase, Session, State
+from cttui.ui.terminal import TerminalDriver
 from cttui.ui.view import View
 from cttui.ui.watch import Watch
 
@@ -75,6 +77,10 @@ class Program(App[None]):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Our colours, for themes that leave them out."""
         return self._theme_defaults
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's driver without its ways to hang on a lost terminal."""
+        return TerminalDriver
 
     def get_default_screen(self) -> Screen[None]:
         """The dashboard is the first screen."""

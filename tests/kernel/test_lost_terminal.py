@@ -1,51 +1,179 @@
 """A terminal that goes away takes the program with it, whoever closed it and how."""
 
 import contextlib
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
+import subprocess
 import sys
+import termios
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.kernel
 
+CTTUI = [sys.executable, "-P", "-m", "cttui", "--sandbox"]
+HUNG_UP, TERMINATED = 128 + signal.SIGHUP, 128 + signal.SIGTERM
 
-@pytest.mark.parametrize(
-    "how", ["closed", "terminated", "terminated and closed", "suspended, resumed and closed"]
-)
-def test_the_program_ends_with_its_terminal(how: str) -> None:
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.environ["TERM"] = "xterm-256color"
-        os.execv(sys.executable, [sys.executable, "-P", "-m", "cttui", "--sandbox"])
-    seen, end = b"", time.monotonic() + 30
-    while b"262,144" not in seen and time.monotonic() < end:
-        if select.select([fd], [], [], 0.2)[0]:
-            seen += os.read(fd, 65536)
-    assert b"262,144" in seen
-    if how.startswith("terminated"):
-        os.kill(pid, signal.SIGTERM)
-    if how.startswith("suspended"):
-        os.write(fd, b"\x1a")
-        os.waitpid(pid, os.WUNTRACED)
-        os.kill(pid, signal.SIGCONT)
-        again, end = b"", time.monotonic() + 20
-        while b"262,144" not in again and time.monotonic() < end:
-            if select.select([fd], [], [], 0.2)[0]:
-                again += os.read(fd, 65536)
-    if how.endswith("closed"):
-        os.close(fd)
-    end, ended = time.monotonic() + 20, 0
-    while not ended and time.monotonic() < end:
-        ended = os.waitpid(pid, os.WNOHANG)[0]
-        if how == "terminated" and select.select([fd], [], [], 0.05)[0]:
-            with contextlib.suppress(OSError):  # EIO: it has let go of its terminal
-                os.read(fd, 65536)
-        time.sleep(0.05)
-    if not ended:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    assert ended
+
+class Terminal:
+    """The program on a terminal that we hold the other end of."""
+
+    def __init__(self, *, controlling: bool = True) -> None:
+        self.fd, theirs = pty.openpty()
+        self.resize(80, 24)
+        self.process = subprocess.Popen(
+            ["setsid", *(["--ctty"] if controlling else []), *CTTUI],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm-256color"},
+        )
+        os.close(theirs)
+        self.pid = self.process.pid
+        self.until("262,144")
+
+    def until(self, text: str) -> None:
+        """Read until `text` was painted."""
+        seen, end = "", time.monotonic() + 30
+        while text not in seen:
+            assert time.monotonic() < end, seen[-2000:]
+            if select.select([self.fd], [], [], 0.2)[0]:
+                seen += os.read(self.fd, 65536).decode(errors="replace")
+
+    def resize(self, width: int, height: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
+
+    def stop(self) -> None:
+        """Ctrl-Z, and wait until it has stopped."""
+        os.write(self.fd, b"\x1a")
+        assert os.WIFSTOPPED(os.waitpid(self.pid, os.WUNTRACED)[1])
+
+    def kill(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        self.fd = -1
+
+    def code(self, *, reading: bool = False) -> int:
+        """Its exit code. `reading`: the terminal takes what it writes meanwhile."""
+        end = time.monotonic() + 30
+        while self.process.poll() is None:
+            assert time.monotonic() < end, "still running"
+            if reading and select.select([self.fd], [], [], 0)[0]:
+                with contextlib.suppress(OSError):  # EIO: it has let go of its terminal
+                    os.read(self.fd, 65536)
+            time.sleep(0.02)
+        return self.process.returncode
+
+    def threads(self) -> int:
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.fd >= 0:
+            self.close()
+
+
+@contextlib.contextmanager
+def terminal(*, controlling: bool = True) -> Iterator[Terminal]:
+    opened = Terminal(controlling=controlling)
+    try:
+        yield opened
+    finally:
+        opened.end()
+
+
+def test_closed() -> None:
+    with terminal() as it:
+        it.close()
+        assert it.code() == HUNG_UP
+
+
+def test_closed_without_being_anybodys_controlling_terminal() -> None:
+    """Nobody gets a SIGHUP then, and a frozen view writes nothing that could fail."""
+    with terminal(controlling=False) as it:
+        os.write(it.fd, b" ")
+        it.until("FROZEN")
+        it.close()
+        assert it.code() == HUNG_UP
+
+
+def test_terminated() -> None:
+    with terminal() as it:
+        it.kill(signal.SIGTERM)
+        assert it.code(reading=True) == TERMINATED
+
+
+def test_terminated_and_closed() -> None:
+    with terminal() as it:
+        it.kill(signal.SIGTERM)
+        it.close()
+        assert it.code() in (TERMINATED, HUNG_UP)
+
+
+def test_closed_while_suspended() -> None:
+    with terminal() as it:
+        it.stop()
+        it.close()
+        assert it.code() == HUNG_UP
+
+
+@pytest.mark.parametrize("after_ms", [0, 1, 2, 4, 8, 16, 32])
+def test_closed_while_coming_back(after_ms: int) -> None:
+    """The kernel sends a SIGCONT of its own behind the hangup's SIGHUP, wherever the first one has got to."""
+    with terminal() as it:
+        it.stop()
+        it.kill(signal.SIGCONT)
+        time.sleep(after_ms / 1000)
+        it.close()
+        assert it.code() == HUNG_UP
+
+
+def test_terminated_while_the_terminal_takes_nothing() -> None:
+    """A stalled line: the loop itself waits for it. Nothing can be put right on that terminal any more."""
+    with terminal() as it:
+        full, width = False, 80
+        while not full:  # until the pty's buffer, the writer and its queue are full and the loop waits
+            width = 160 - width + 80
+            before = written(it.pid)
+            it.resize(width, 50)
+            end = time.monotonic() + 3
+            while (now := written(it.pid)) == before and time.monotonic() < end:
+                time.sleep(0.02)
+            full = now == before
+        it.kill(signal.SIGTERM)
+        assert it.code() == -signal.SIGALRM
+
+
+def test_suspended_stopped_and_continued() -> None:
+    """Each time the whole screen is painted again, and nothing is started twice."""
+    with terminal() as it:
+        it.stop()
+        it.kill(signal.SIGCONT)
+        it.until("262,144")
+        before = it.threads()
+        it.kill(signal.SIGCONT)
+        it.until("262,144")
+        it.kill(signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(it.pid, os.WUNTRACED)[1])
+        it.kill(signal.SIGCONT)
+        it.until("262,144")
+        assert it.threads() == before
+        os.write(it.fd, b"q")
+        assert it.code(reading=True) == 0
+
+
+def written(pid: int) -> int:
+    """Bytes that a process has written so far (proc_pid_io(5))."""
+    io = Path(f"/proc/{pid}/io").read_text()
+    return next(int(line.split()[1]) for line in io.splitlines() if line.startswith("wchar"))

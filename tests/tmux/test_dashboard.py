@@ -244,6 +244,17 @@ def test_small_terminal(tmux: Any) -> None:
     _quit(tmux)
 
 
+def test_exported_sizes_do_not_overrule_the_terminal(tmux: Any) -> None:
+    """A shell that exports COLUMNS and LINES says how large some window once was."""
+    tmux.start(["env", "COLUMNS=33", "LINES=9", *command("root"), "--sandbox"])
+    tmux.wait_for(FRESH, "3 Packets", "q quit")
+    tmux.resize(160, 50)
+    tmux.wait_for("5 Statistics")
+    tmux.resize(80, 24)  # tmux 3.3a leaves wide lines of a grown window behind, whoever wrote them
+    tmux.wait_for(FRESH, "3 Packets", "q quit")
+    _quit(tmux)
+
+
 def test_freeze_holds_the_picture_not_the_collection(tmux: Any, cttui: list[str]) -> None:
     tmux.start([*cttui, "--sandbox"])
     tmux.wait_for(FRESH)
