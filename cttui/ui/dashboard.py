@@ -181,7 +181,7 @@ class Dashboard(Screen[None]):
         if focused is None or not focused.is_on_screen or not focused.display:
             for panel in (self.zoomed, "flows", *PANELS):
                 if panel and self.shown(panel):
-                    self.query_one(f"#{panel}").focus()
+                    self.set_focus(self.query_one(f"#{panel}"))
                     break
 
     def go_to(self, panel: str) -> None:
@@ -192,7 +192,8 @@ class Dashboard(Screen[None]):
             self.zoomed = ""
         self.settle_panels()
         if self.shown(panel):
-            self.query_one(f"#{panel}").focus()
+            # At once, where a widget's own focus() waits its turn: the same key may be the next event.
+            self.set_focus(self.query_one(f"#{panel}"))
         self.poke()
 
     def zoom(self) -> None:

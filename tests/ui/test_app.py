@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual import events
 
 from cttui.ui.dialogs import Menu
 from cttui.ui.layouts import layout_for
@@ -129,6 +130,14 @@ async def test_panels_by_number_and_maximised(play: Play) -> None:
         assert "1 Flows" in d.text
         await d.press("z")
         assert "2 Hooks" not in d.text
+
+
+async def test_a_number_pressed_twice_before_the_first_has_taken_effect(play: Play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        for _ in range(2):
+            d.app.post_message(events.Key("2", "2"))
+        await d.until(lambda: "2 Hooks" in d.text and "1 Flows" not in d.text)
 
 
 async def test_focus_goes_round_the_visible_panels(play: Play) -> None:
