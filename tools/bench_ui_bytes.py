@@ -35,7 +35,7 @@ from cttui.ui.widgets.breakdown import Breakdown
 from cttui.ui.widgets.flow_table import FlowTable
 from cttui.ui.widgets.gauge import Gauge
 from cttui.ui.widgets.groups import Groups
-from cttui.ui.widgets.history import HistoryLine, Rates
+from cttui.ui.widgets.history import Rates
 from cttui.ui.widgets.hook_path import HookPath
 from cttui.ui.widgets.packet_log import PacketLog
 from cttui.ui.widgets.statistics import Statistics
@@ -136,7 +136,7 @@ class Dashboard(App[None]):
     CSS = """
     #left { width: 2fr; } #right { width: 1fr; }
     #packets { height: 10; } .low #packets { height: 4; } #groups { height: 12; } #statistics { height: 11; }
-    .low #hooks { height: 2; } #entries { height: 4; }
+    .low #hooks { height: 2; }
     """
 
     def __init__(self, change: str, wide: bool, ticks: int, phase: int) -> None:
@@ -160,7 +160,6 @@ class Dashboard(App[None]):
                     yield FlowTable()
                     yield PacketLog(id="packets")
                 with Vertical(id="right"):
-                    yield HistoryLine("entries", unit="", id="entries")
                     yield Groups(id="groups")
                     yield Statistics(id="statistics")
                     yield HookPath(id="hooks")
@@ -186,12 +185,11 @@ class Dashboard(App[None]):
         log = self.query_one(PacketLog)
         log.show(packets(few, log.question()[1]))
         if self.wide:
-            self.query_one(HistoryLine).show(reading.history[0])
             self.query_one(Groups).show(groups(few))
             self.query_one(Statistics).show(reading)
         if self.change == "all-refresh":
             for widget in self.query(
-                "FlowTable, Gauge, Rates, Breakdown, HookPath, PacketLog, HistoryLine, Groups, Statistics"
+                "FlowTable, Gauge, Rates, Breakdown, HookPath, PacketLog, Groups, Statistics"
             ):
                 widget.refresh()
 

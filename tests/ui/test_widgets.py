@@ -17,7 +17,7 @@ from cttui.ui.widgets.breakdown import Breakdown
 from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.gauge import Gauge, bar, percent
 from cttui.ui.widgets.groups import Groups
-from cttui.ui.widgets.history import HistoryLine, Rates, blocks, number
+from cttui.ui.widgets.history import Rates, blocks, number
 from cttui.ui.widgets.hook_path import HookPath
 from cttui.ui.widgets.packet_log import PacketLog
 from cttui.ui.widgets.statistics import Statistics
@@ -122,18 +122,12 @@ async def test_rates_and_history() -> None:
     least = s.table(history=[Series("new", [s.NAN, 7.0], False)])
     [line] = await shown(Rates(), least, (80, 1))
     assert "new ≥7/s" in line
-    [line] = await shown(HistoryLine("drop", alarm=True), Series("drop", [0.0, s.NAN, 3.0]), (40, 1))
-    assert line.startswith(" drop       3/s") and line.endswith("▁·█")
-    lines = await shown(HistoryLine("new"), Series("new", [1.0, 8.0], False), (20, 4))
-    assert "≥8/s" in lines[0] and [line[-1] for line in lines[1:]] == ["█", "█", "█"]
-    [line] = await shown(HistoryLine("new"), None, (20, 1))
-    assert "–/s" in line
 
 
 def test_blocks_and_numbers() -> None:
-    assert blocks([0, 1, 4, 8], 6) == ["▁▂▄█  "]
-    assert blocks([s.NAN, 0.0001, 100], 3, 2) == ["  █", "·▂█"]
-    assert blocks([], 3) == ["   "]
+    assert blocks([0, 1, 4, 8], 6) == "▁▂▄█  "
+    assert blocks([s.NAN, 0.0001, 100], 3) == "·▂█"
+    assert blocks([], 3) == "   "
     assert [number(x) for x in (0, 7, 0.5, 1234, 123456, s.NAN)] == ["0", "7", "0.5", "1,234", "123k", "–"]
 
 
@@ -397,7 +391,7 @@ async def test_big_digits() -> None:
 
 
 WIDGETS: list[tuple[type[Any], tuple[Any, ...], Any]] = [
-    (Gauge, (), s.table()), (Rates, (), s.table()), (Breakdown, (), s.table()), (HistoryLine, ("new",), Series("new", [1.0])),
+    (Gauge, (), s.table()), (Rates, (), s.table()), (Breakdown, (), s.table()),
     (Statistics, (), s.table()), (HookPath, (), s.hooks()), (PacketLog, (), s.packets()), (Groups, (), s.groups()),
     (BigDigits, (), [("7", "x", "")]),
 ]  # fmt: skip

@@ -4,7 +4,7 @@ import math
 
 from cttui.model import words
 from cttui.model.table import Series, TableReading
-from cttui.ui.cells import Cells, Line, Run, fit, pad, width_of
+from cttui.ui.cells import Cells, Line, Run, fit, width_of
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 ALARMS = {"drop", "early_drop", "insert_failed", "chaintoolong"}
@@ -32,74 +32,19 @@ def number(value: float, exact: bool = True) -> str:
     return text if exact else "≥" + text
 
 
-def blocks(values: list[float], width: int, height: int = 1, top: float | None = None) -> list[str]:
-    """The last `width` values as columns of eighth blocks, `height` lines from the top one down, from the left.
+def blocks(values: list[float], width: int) -> str:
+    """The last `width` values as columns of eighth blocks, from the left.
 
-    The scale reaches from 0 to the largest value shown (`top`: to that). On the lowest line a gap (NaN) is
-    "·", 0 an eighth, and any value above 0 at least two.
+    The scale reaches from 0 to the largest value shown. A gap (NaN) is "·", 0 an eighth, and any value above 0
+    at least two.
     """
     shown = values[-width:]
-    high = top if top is not None else max((v for v in shown if not math.isnan(v)), default=0.0)
-    lines = []
-    for line in range(height):
-        floor = (height - 1 - line) * 8
-        cells = []
-        for value in shown:
-            if math.isnan(value):
-                cells.append("·" if floor == 0 else " ")
-                continue
-            eighths = 1 if high <= 0 or value <= 0 else max(2, round(min(value / high, 1.0) * height * 8))
-            cells.append(_EIGHTHS[min(8, max(0, eighths - floor))])
-        lines.append("".join(cells).ljust(width))
-    return lines
-
-
-class HistoryLine(Cells):
-    """Label, present value and the past of one series, in one line or several."""
-
-    DEFAULT_CSS = "HistoryLine { height: 1; }"
-
-    def __init__(
-        self,
-        label: str,
-        *,
-        unit: str = "/s",
-        alarm: bool = False,
-        id: str | None = None,
-        classes: str | None = None,
-    ) -> None:
-        super().__init__(id=id, classes=classes)
-        self.label, self.unit, self.alarm = label, unit, alarm
-        self.series: Series | None = None
-
-    def show(self, series: Series | None) -> None:
-        """Show a series; None: nothing has been read yet."""
-        self.series = series
-        self.paint()
-
-    def lay_out(self, width: int, height: int) -> list[Line]:
-        values = self.series.values if self.series else []
-        now = next((v for v in reversed(values) if not math.isnan(v)), math.nan)
-        exact = self.series.exact if self.series else True
-        loud = self.alarm and now > 0
-        label = f" {self.label} "
-        value = pad(number(now, exact) + self.unit, 9, True)
-        chart_width = max(0, width - width_of(label) - 11) if height == 1 else width - 2
-        chart = blocks(values, chart_width, max(1, height - 1) if height > 1 else 1) if chart_width else [""]
-        style = "history-alarm" if self.alarm else "history"
-        if height == 1:
-            return [
-                fit(
-                    [
-                        (label, "level-full" if loud else "label"),
-                        (value + " ", "level-full" if loud else "value"),
-                        (chart[0], style),
-                    ],
-                    width,
-                )
-            ]
-        head: Line = ((label, "level-full" if loud else "label"), (value, "level-full" if loud else "value"))
-        return [head, *(((" " + line, style),) for line in chart)]
+    high = max((v for v in shown if not math.isnan(v)), default=0.0)
+    cells = [
+        "·" if math.isnan(v) else _EIGHTHS[1 if high <= 0 or v <= 0 else max(2, round(v / high * 8))]
+        for v in shown
+    ]
+    return "".join(cells).ljust(width)
 
 
 class Rates(Cells):
@@ -149,6 +94,6 @@ class Rates(Cells):
         for runs, series, style in parts:
             line += runs
             if series is not None and cells >= 3:
-                line.append((" " + blocks(series.values, cells)[0], style))
+                line.append((" " + blocks(series.values, cells), style))
             line.append(("  ", ""))
         return [fit(line, width)]

@@ -278,7 +278,7 @@ class HookPath(Rows):
                 (chain.backend, chain.family, chain.table, chain.chain, rule.number, rule.text)
             )
             if past and any(past):
-                runs.append((" " + blocks(list(past), HISTORY)[0], "history"))
+                runs.append((" " + blocks(list(past), HISTORY), "history"))
         return runs
 
     def _rule(self, item: Item) -> list[Run]:

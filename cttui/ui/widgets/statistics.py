@@ -132,7 +132,7 @@ class Statistics(Rows):
         ]
         if chart and series is not None:
             runs.append(
-                (" " + blocks(series.values, chart)[0], "history-alarm" if name in ALARMS else "history")
+                (" " + blocks(series.values, chart), "history-alarm" if name in ALARMS else "history")
             )
         elif chart:
             runs.append((" " * (chart + 1), ""))
