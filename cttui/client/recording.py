@@ -146,8 +146,10 @@ class ReplayLink:
         self._seq = 0
 
     async def ask(self, ask: Ask) -> Answer:
-        """The next recorded answer. It stops before a recorded action until that action is asked for."""
-        if self._at < len(self._steps) and isinstance(step := self._steps[self._at], Answer):
+        """The next recorded answer. It stops before a recorded action until that action is asked for, and while
+        the picture is frozen."""
+        still = ask.at is not None and self._last is not None
+        if not still and self._at < len(self._steps) and isinstance(step := self._steps[self._at], Answer):
             self._at += 1
             self._last = step
         if self._last is None:

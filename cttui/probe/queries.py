@@ -50,7 +50,7 @@ class Queries:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._parsed: tuple[str, filters.Node | None] = ("", None)
-        self._moment: tuple[float, FlowTable] | None = None
+        self._moment: tuple[float, FlowTable, float] | None = None
         self._grouped = Remembered[tuple[GroupView, float | None], GroupPage]()
 
     def table(self, at: float | None, now: float) -> tuple[FlowTable, float]:
@@ -62,8 +62,8 @@ class Queries:
             self._moment = None
             return self._watch.store, now
         if self._moment is None or self._moment[0] != at:
-            self._moment = (at, self._watch.store.snapshot())
-        return self._moment[1], at
+            self._moment = (at, self._watch.store.snapshot(), now)
+        return self._moment[1:]
 
     def _node(self, text: str) -> filters.Node | None:
         if self._parsed[0] != text:

@@ -74,7 +74,9 @@ class Changing:
         """Delete the flows of the filter: those that are counted in the question."""
         self._need_writes()
         view = self.app.view
-        flows, matched = await collect(self._link(), view.whole_filter, fillers=view.fillers)
+        flows, matched = await collect(
+            self._link(), view.whole_filter, fillers=view.fillers, at=self.app.session.moment
+        )
         if not flows:
             raise FaultError("nothing", "There is no flow to delete here.")
         title, paragraphs = questions.delete_set_question(
@@ -141,9 +143,15 @@ class Changing:
 
 
 async def collect(
-    link: AnyLink, text: str, *, fillers: bool, most: int = MOST_DELETED, page: int = PAGE
+    link: AnyLink,
+    text: str,
+    *,
+    fillers: bool,
+    at: float | None = None,
+    most: int = MOST_DELETED,
+    page: int = PAGE,
 ) -> tuple[list[Flow], int]:
-    """The flows that match now, each once and at most `most`, and how many matched at first.
+    """The flows that match now, or at the frozen moment `at`: each once, at most `most`, and how many matched.
 
     Oldest first, page after page behind the last flow of the one before: flows that begin or end meanwhile
     shift no row out of sight. Raises FaultError for a filter that can't be read.
@@ -156,6 +164,7 @@ async def collect(
         answer = await link.ask(
             Ask(
                 seq=link.next_seq(),
+                at=at,
                 flows=FlowView(filter=text, sort="newest", descending=False, first=1 if anchor else 0, count=page,
                                fillers=fillers, refresh=False, follow_key=anchor, anchored=bool(anchor)),
             )

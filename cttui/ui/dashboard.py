@@ -1,5 +1,6 @@
 """The dashboard: which panels stand where at which size, and what an answer does to each of them."""
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -62,6 +63,9 @@ class Dashboard(Screen[None]):
         self.lean = False
         """Without history lines: for a slow line."""
         self.zoomed = ""
+        self._hurried = -1
+        """Number of the question that asks for flows alone; 0: the next one will, -1: none does."""
+        self._whole_at = 0.0
         self.presenting = False
         self.caption = ""
         """Presenter mode: the last key pressed and what it did."""
@@ -209,10 +213,15 @@ class Dashboard(Screen[None]):
     # ------------------------------------------------------------ asking and hearing
 
     def question(self, seq: int) -> Ask:
-        """The question for what is on screen."""
+        """The question for what is on screen; where a key waits for rows, for these alone."""
         first, count, follow = self.flows.question()
         readable = self.state.welcome is None or "ctnetlink" in self.state.welcome.can
         flows = self.view.flow_view(first, count, follow) if readable else None
+        recent = time.monotonic() - self._whole_at < 1 / self.state.hz  # a key held down stops nothing else
+        if self._hurried == 0 and recent and self.state.phase is Phase.LIVE:
+            self._hurried = seq
+            return self.view.ask(seq, flows=flows)
+        self._hurried = -1
         groups_first, groups_count = self.groups.question()
         wide = self._layout_name in ("wide", "huge") or self.zoomed == "statistics"
         return self.view.ask(
@@ -230,6 +239,12 @@ class Dashboard(Screen[None]):
 
     def heard(self, answer: Answer, flows: bool = True) -> None:
         """Show an answer; `flows` False: its rows were asked for by a screen above."""
+        if answer.seq == self._hurried:
+            if answer.flows is not None and flows:
+                self.flows.show(answer.flows)
+                self.show_detail()
+            return
+        self._whole_at = time.monotonic()
         before = self.answer
         self.answer = answer
         for figure in self._figures:
@@ -248,9 +263,11 @@ class Dashboard(Screen[None]):
         elif flows:
             self.flows.paint()
         self.show_detail()
+        self.groups.empty = [faults.cannot(self.state.welcome, "ctnetlink") or "Nothing to group."]
         if answer.groups and (before is None or before.groups != answer.groups):
             self.groups.show(answer.groups[0])
-        self.packets.empty = ("No packets yet.", f"{self._key('capture')} switches it on.")
+        no_capture = faults.cannot(self.state.welcome, "capture")
+        self.packets.empty = ("No packets yet.", no_capture or f"{self._key('capture')} switches it on.")
         if answer.packets is not None and flows:
             self.packets.show(answer.packets)
         if answer.journeys is not None:
@@ -312,6 +329,7 @@ class Dashboard(Screen[None]):
         self.state = state
         if other_target:
             self.answer = None
+            self._whole_at = 0.0
             self.burst = None
             self.pending = ""
             self.trouble = ""
@@ -327,6 +345,8 @@ class Dashboard(Screen[None]):
                 figure.show(None)
             self.statistics.show(None)
             self.say()
+        self.hooks.unread = faults.cannot(state.welcome, "rules") or "Not read yet."
+        self.hooks.paint()
         self.query_one(Header).show(state)
         self.query_one(KeyBar).show(self.footer())
         self.settle_panels()
@@ -361,6 +381,7 @@ class Dashboard(Screen[None]):
         self._act(event.action)
 
     def on_flow_table_window_wanted(self) -> None:
+        self._hurried = 0
         self.poke()
 
     def on_flow_table_sort_wanted(self, event: FlowTable.SortWanted) -> None:
@@ -383,7 +404,7 @@ class Dashboard(Screen[None]):
         self._act("detail")
 
     def on_packet_log_window_wanted(self) -> None:
-        self._act("packets-window")
+        self.poke()
 
     def on_packet_log_opened(self) -> None:
         self._act("packet")

@@ -48,7 +48,6 @@ class Inspecting:
             "capture": lambda: start(self.capture()),
             "stages": lambda: start(self.stages()),
             "packets-filtered": self.filtered,
-            "packets-window": self.window,
         }
 
     @property
@@ -193,23 +192,6 @@ class Inspecting:
             self.app.say("This packet has no flow in the table: none was made, or it has ended.")
             return
         self.app.push_screen(FlowDetail(flow, self.app.pasts, self.app.copy_text, self.show_packets_of))
-
-    def window(self) -> None:
-        """Other packets are in view. A frozen picture may be scrolled back: the log behind it is past."""
-        if self.session.state.phase is not Phase.FROZEN:
-            self.session.poke()
-        elif not self.dashboard.packets.following:
-            self.app.run_worker(self._frozen_window(), exclusive=True, group="frozen-window")
-
-    async def _frozen_window(self) -> None:
-        log = self.dashboard.packets
-        view = log.view()
-        try:
-            answer = await self.session.once(lambda seq: Ask(seq=seq, packets=view))
-        except FaultError:
-            return  # the probe is gone: the next reading says so
-        if answer.packets is not None and self.session.state.phase is Phase.FROZEN:
-            log.show(answer.packets)
 
     def filtered(self) -> None:
         """A filter of the log was typed to its end."""

@@ -18,7 +18,7 @@ from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells, Line, clip
 from cttui.ui.dialogs import Choose, Entry
 from cttui.ui.prose import Prose, wrap
-from cttui.ui.session import Phase, Session
+from cttui.ui.session import Session
 from cttui.ui.widgets.journey_table import JourneyTable
 
 if TYPE_CHECKING:
@@ -148,14 +148,8 @@ class JourneysScreen(Screen[None]):
         self._want()
 
     def _want(self) -> None:
-        """Have what is in view asked for; while the picture is frozen too, as journeys are past anyway."""
-        if self._program.session.state.phase is Phase.FROZEN:
-            self.run_worker(self._guard(self._ask_once()), exclusive=True, group="asking")
-        else:
-            self._program.session.poke()
-
-    async def _ask_once(self) -> None:
-        self.heard(await self._program.session.once(lambda seq: self.amend(Ask(seq=seq))))
+        """Have what is in view asked for."""
+        self._program.session.poke()
 
     def _arrange(self) -> None:
         self.set_class(self.app.size.width >= 180, "wide")

@@ -1,7 +1,8 @@
 """The conversation with the probes: who is asked, how often, and what happens when one dies.
 
 One Ask is outstanding at a time. `poke` asks again at once (a key was pressed); pokes while an answer is
-on its way become one question. Each target keeps its own link, so host and sandbox both go on running
+on its way become one question. A frozen picture is asked for only when poked, and always of the moment it was
+frozen at: it can be scrolled, sorted and filtered, and stands still. Each target keeps its own link, so host and sandbox both go on running
 while the other is looked at.
 """
 
@@ -10,6 +11,8 @@ import enum
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+import msgspec
 
 from cttui.client.link import Link
 from cttui.client.options import Options
@@ -65,6 +68,9 @@ class Session:
         self._greeted = asyncio.Event()
         self._busy_until = 0.0
         self._running_jobs = False
+        self._answered_at = 0.0
+        self._moment = 0.0
+        self._held: Answer | None = None
         self.waiting_since: float | None = None
         """When the question now on its way was asked (time.monotonic); None: none is."""
         # Every reading repaints what moved: half as many, half as much for a slow line.
@@ -145,11 +151,11 @@ class Session:
             link = self._links.get(target.label)
             if link is None and self.state.phase is not Phase.DEAD:
                 link = await self._connect(target)
-            if link is not None and self.state.phase is Phase.LIVE:
+            if link is not None and self.state.phase in (Phase.LIVE, Phase.FROZEN):
                 gap = asked_at + LEAST_GAP_S - time.monotonic()
                 if gap > 0:
                     await asyncio.sleep(gap)
-                    if self.state.target != target or self.state.phase is not Phase.LIVE:
+                    if self.state.target != target or self.state.phase not in (Phase.LIVE, Phase.FROZEN):
                         continue  # things changed meanwhile
                 self._wake.clear()  # this question answers every poke so far
                 asked_at = time.monotonic()
@@ -175,8 +181,9 @@ class Session:
 
     async def _ask_once(self, link: AnyLink, target: Target) -> None:
         self.waiting_since = time.monotonic()
+        ask = msgspec.structs.replace(self.compose(link.next_seq()), at=self.moment)
         try:
-            answer = await link.ask(self.compose(link.next_seq()))
+            answer = await link.ask(ask)
         except FaultError as e:
             self._lost(target, e.fault)
             return
@@ -188,8 +195,14 @@ class Session:
             self._busy_until = now + YOUNG_S
         elif not self._running_jobs:
             self._busy_until = min(self._busy_until, now + 1.0)
-        if self.state.target == target and self.state.phase is Phase.LIVE:
-            self.heard(answer)
+        if self.state.target != target or ask.at != self.moment:
+            return  # of another target, or asked before the picture was frozen or let go
+        if self.state.phase is Phase.FROZEN:
+            self._held = answer = _still(self._held, answer)
+        elif self.state.phase is not Phase.LIVE:
+            return
+        self._answered_at = answer.at
+        self.heard(answer)
 
     def _lost(self, target: Target, fault: Fault) -> None:
         link = self._links.pop(target.label, None)
@@ -225,9 +238,9 @@ class Session:
         self._wake.set()
 
     async def once(self, ask_with: Callable[[int], Ask]) -> Answer:
-        """The answer to one question of one's own (a list to delete, a detail). Raises FaultError."""
+        """The answer to one question of one's own (a list, a detail), of the moment on screen. Raises FaultError."""
         link = self._link()
-        return await link.ask(ask_with(link.next_seq()))
+        return await link.ask(msgspec.structs.replace(ask_with(link.next_seq()), at=self.moment))
 
     async def do(self, action: Action) -> Done:
         """Have the probe do something, then watch it closely. Raises FaultError if it is refused."""
@@ -254,6 +267,11 @@ class Session:
         """The link to the target on screen."""
         return self._links.get(self.state.target.label)
 
+    @property
+    def moment(self) -> float | None:
+        """The moment at which the picture is frozen, None while it is live."""
+        return self._moment if self.state.phase is Phase.FROZEN else None
+
     async def beside(self, target: Target) -> AnyLink:
         """A link to a target that need not be on screen; it ends with the others. Raises FaultError."""
         if target.label not in self._links:
@@ -263,8 +281,9 @@ class Session:
         return self._links[target.label]
 
     def freeze(self, frozen: bool) -> None:
-        """Stop or go on asking; the probe goes on collecting."""
+        """Hold the picture of this moment, or go on; the probe goes on collecting."""
         if self.state.phase in (Phase.LIVE, Phase.FROZEN):
+            self._moment, self._held = self._answered_at, None
             self._set(phase=Phase.FROZEN if frozen else Phase.LIVE)
             self.poke()
 
@@ -310,3 +329,14 @@ class Session:
         if new != self.state:
             self.state = new
             self.changed(new)
+
+
+def _still(held: Answer | None, answer: Answer) -> Answer:
+    """A frozen picture after another look at its moment: only windows move, and jobs go on."""
+    if held is None:
+        return answer
+    parts = ("flows", "groups", "packets", "journeys", "tunables", "jobs", "notices")
+    seen = {name: value for name in parts if (value := getattr(answer, name)) not in (None, [])}
+    if held.hooks is None:
+        seen["hooks"] = answer.hooks
+    return msgspec.structs.replace(held, seq=answer.seq, **seen)

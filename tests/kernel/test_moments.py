@@ -1,8 +1,9 @@
-"""A past moment stays what it was, while the table goes on."""
+"""A past moment stays what it was, while the table goes on; so does the picture that was frozen at it."""
 
 import asyncio
 
 import pytest
+from live import Live, live
 
 from cttui.client import targets
 from cttui.client.link import Link
@@ -50,3 +51,40 @@ def test_a_moment_is_kept_until_another_is_named() -> None:
             await link.close()
 
     asyncio.run(run())
+
+
+async def _more(d: Live, first: int) -> None:
+    """Ten more flows while the picture stands still; they are there when this returns."""
+    link = d.app.session.link
+    assert isinstance(link, Link)
+    await _fire(link, first)
+
+
+async def test_a_frozen_table_is_scrolled_sorted_filtered_and_deleted_as_it_was() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        table = d.app.dashboard.flows
+        for first in range(10000, 10040, 10):
+            await _more(d, first)
+        await d.until(lambda: table.page.matched == 40 and table.page.rows[0].orig_sport == 10039)
+        await d.press("space")
+        await d.until("FROZEN")
+        await _more(d, 20000)
+        assert table.visible_rows < 40
+        await d.press("end")
+        await d.until(lambda: table.selected is not None and table.selected.orig_sport == 10000)
+        assert table.page.matched == 40 and "198.51.100.2:10000" in d.text
+        await d.press("home", "i")
+        await d.until(lambda: not table.descending and table.page.rows[0].orig_sport == 10000)
+        assert table.page.matched == 40 and d.app.dashboard.answer is not None
+        before = d.app.dashboard.answer.table
+        await d.press("slash", *"sport=10030-20005", "enter")
+        await d.until(lambda: table.page.matched == 10)
+        assert d.app.dashboard.answer.table == before, "the gauges stand still, too"
+        await d.press("D")
+        await d.until("Delete 10 flows?")
+        await d.press("y")
+        await d.until("10 flows deleted")
+        await d.press("space", "escape", "escape")
+        await d.until(lambda: "FROZEN" not in d.text and table.page.matched == 40)
+        await d.press("end")
+        await d.until(lambda: table.selected is not None and table.selected.orig_sport == 20009)

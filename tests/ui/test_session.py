@@ -25,6 +25,7 @@ class Probe:
             protocol=1, app="x", target=target.kind, netns=1, kernel="6", user="root", writes=True
         )
         self.asked = 0
+        self.moments: list[float | None] = []
         self.outstanding = 0
         self.most = 0
         self.gate = asyncio.Event()
@@ -35,6 +36,7 @@ class Probe:
 
     async def ask(self, ask: Ask) -> Answer:
         self.asked += 1
+        self.moments.append(ask.at)
         self.outstanding += 1
         self.most = max(self.most, self.outstanding)
         await self.gate.wait()
@@ -42,7 +44,7 @@ class Probe:
         if self.dead:
             raise FaultError("probe-died", "The probe ended by signal 9.", "Start it again.")
         table = TableReading(count=self.asked, maximum=0, buckets=0, active=None)
-        return Answer(seq=ask.seq, at=0.0, table=table, health=Health(), jobs=self.jobs)
+        return Answer(seq=ask.seq, at=100.0 + self.asked, table=table, health=Health(), jobs=self.jobs)
 
     async def do(self, action: Action) -> Done:
         return Done(seq=1, job=3)
@@ -120,18 +122,40 @@ async def test_pokes_while_an_answer_is_on_its_way_become_one(world: World) -> N
     await session.close()
 
 
-async def test_frozen_asks_nothing(world: World) -> None:
+async def test_a_frozen_picture_is_asked_for_when_poked_and_of_its_moment(world: World) -> None:
     session = make(world)
     session.start()
     await world.until(lambda: world.heard)
+    probe, live = world.probes[0], world.heard[-1]
     session.freeze(True)
-    asked = world.probes[0].asked
-    for _ in range(20):
-        session.poke()
-        await asyncio.sleep(0.005)
-    assert world.probes[0].asked == asked
+    await world.until(lambda: len(world.heard) > 1)
+    held = world.heard[-1]
+    assert probe.moments[-1] == live.at == session.moment
+    asked = probe.asked
+    await asyncio.sleep(0.1)
+    assert probe.asked == asked, "nobody poked"
+    session.poke()
+    await world.until(lambda: len(world.heard) > 2)
+    assert probe.moments[-1] == live.at and world.heard[-1].table == held.table
+    await session.once(lambda seq: Ask(seq=seq))
+    assert probe.moments[-1] == live.at, "a question beside it is of the same moment"
     session.freeze(False)
-    await world.until(lambda: world.probes[0].asked > asked)
+    await world.until(lambda: probe.moments[-1] is None and world.heard[-1].table.count == probe.asked)
+    await session.close()
+
+
+async def test_an_answer_from_before_the_freeze_is_not_shown(world: World) -> None:
+    session = make(world)
+    session.start()
+    await world.until(lambda: world.heard)
+    probe, heard = world.probes[0], len(world.heard)
+    probe.gate.clear()
+    session.poke()
+    await world.until(lambda: probe.outstanding == 1)
+    session.freeze(True)
+    probe.gate.set()
+    await world.until(lambda: len(world.heard) > heard)
+    assert probe.moments[-1] is not None and world.heard[heard].table.count == probe.asked
     await session.close()
 
 
