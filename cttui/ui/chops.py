@@ -1,10 +1,17 @@
-"""Textual sends the cells that changed, and everything left of them; this sends only the cells.
+"""Textual sends the cells that changed, and more; this sends only the cells.
 
 `ChopsUpdate.render_segments` crops a dirty strip on its right side but not on its left ("TODO: crop to x
 extents" in textual/_compositor.py, 8.2.8). On a table of 160 columns with one changed cell a row that is
-most of the bytes. Private API: hence the checks, and the stock method wherever one of them fails.
+most of the bytes.
+
+`Screen._compositor_refresh` of a screen behind a dialog marks it for repainting once more each time it was
+repainted (textual/screen.py, 8.2.8), so that soon every change behind the dialog sends the whole screen,
+45 kB at 160×50; what the dialog covers is sent along.
+
+Private API: hence the checks, and the stock methods wherever one of them fails.
 """
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +19,22 @@ from typing import Any
 import textual
 from rich.control import Control
 from rich.segment import Segment
+from textual.geometry import Region
+from textual.screen import Screen
 from textual.strip import Strip
 
 VERSIONS = ("8.",)
 """Versions of Textual that this was read against."""
+STOCK_REFRESH: Any = getattr(Screen, "_compositor_refresh", lambda screen: None)
+STOCK_NAMES = {
+    "_background_screens",
+    "_compositor",
+    "_dirty_regions",
+    "_dirty_widgets",
+    "_repaint_required",
+    "_set_dirty",
+}
+"""What Textual's own method works with, where it is the one that repaints too much."""
 
 
 def version() -> str:
@@ -30,9 +49,15 @@ def version() -> str:
 
 
 def install() -> bool:
-    """Crop on both sides from now on. False where this Textual is another one: then nothing was changed."""
+    """Send only the cells from now on. False where this Textual is another one: then nothing was changed."""
     if not version().startswith(VERSIONS):
         return False
+    if set(STOCK_REFRESH.__code__.co_names) >= STOCK_NAMES:
+        Screen._compositor_refresh = refresh_behind  # type: ignore[method-assign,assignment]
+    return _install_crop()
+
+
+def _install_crop() -> bool:
     try:
         from textual._compositor import ChopsUpdate
     except ImportError:
@@ -65,6 +90,53 @@ def render_segments(update: Any, console: Any) -> str:
             out.append(move_to(start, y).segment.text)
             out.append(strip.render(console))
     return "".join(out)
+
+
+def refresh_behind(screen: Any) -> None:
+    """A screen behind others hands the cells that changed, and are to be seen, to the screen on top."""
+    app = screen.app
+    top = app.screen
+    if screen is top or app.is_inline or screen not in app._background_screens:
+        STOCK_REFRESH(screen)
+        return
+    changed = set(screen._compositor._dirty_regions)
+    if not changed:
+        return
+    screen._compositor._dirty_regions.clear()
+    screen._dirty_widgets.clear()
+    above = app.screen_stack[app.screen_stack.index(screen) + 1 :]
+    covers = [child.region for one in above for child in one.children if child.display and child.visible]
+    for one in above:  # they keep what they saw behind them
+        due = set(one._repaint_regions)
+        one._set_dirty(*changed)
+        one._repaint_regions.clear()
+        one._repaint_regions.update(due)
+    seen = (region.intersection(top._compositor.size.region) for region in uncovered(changed, covers))
+    top._compositor._dirty_regions.update(region for region in seen if region)
+    top._compositor_refresh()
+
+
+def uncovered(regions: Iterable[Region], covers: Iterable[Region]) -> Iterator[Region]:
+    """What is left of the regions outside the covers."""
+    left = list(regions)
+    for cover in covers:
+        left = [piece for region in left for piece in _around(region, cover)]
+    yield from left
+
+
+def _around(region: Region, cover: Region) -> Iterator[Region]:
+    hole = region.intersection(cover)
+    if not hole:
+        yield region
+        return
+    for piece in (
+        Region.from_corners(region.x, region.y, region.right, hole.y),
+        Region.from_corners(region.x, hole.y, hole.x, hole.bottom),
+        Region.from_corners(hole.right, hole.y, region.right, hole.bottom),
+        Region.from_corners(region.x, hole.bottom, region.right, region.bottom),
+    ):
+        if piece:
+            yield piece
 
 
 def _paints_the_same(update_class: Any, stock: Any) -> bool:

@@ -1,18 +1,23 @@
 """The patch of Textual: applied to the version it was read against, harmless for any other."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.segment import Segment
 from textual import _compositor
+from textual.app import App, ComposeResult
+from textual.geometry import Region
+from textual.screen import ModalScreen, Screen
 from textual.strip import Strip
+from textual.widgets import Label
 
 from cttui.ui import chops
+from cttui.ui.cells import Cells, Line
 
 STOCK = _compositor.ChopsUpdate.render_segments
 """Taken while tests are collected: only a running program installs the patch."""
@@ -22,6 +27,7 @@ STOCK = _compositor.ChopsUpdate.render_segments
 def stock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Textual's own method, put back afterwards."""
     monkeypatch.setattr(_compositor.ChopsUpdate, "render_segments", STOCK)
+    monkeypatch.setattr(Screen, "_compositor_refresh", chops.STOCK_REFRESH)
     yield STOCK
 
 
@@ -66,6 +72,7 @@ def test_leaves_another_version_alone(stock: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(chops, "version", lambda: "9.0.0")
     assert not chops.install()
     assert _compositor.ChopsUpdate.render_segments is stock
+    assert Screen._compositor_refresh is chops.STOCK_REFRESH
 
 
 def test_leaves_a_mended_textual_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,3 +94,73 @@ def test_leaves_a_changed_signature_alone(stock: Any, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(_compositor, "ChopsUpdate", Other)
     assert not chops.install()
+
+
+REGIONS = st.builds(Region, st.integers(0, 9), st.integers(0, 9), st.integers(1, 9), st.integers(1, 9))
+
+
+def cells(regions: Iterable[Region]) -> list[tuple[int, int]]:
+    return [(x, y) for r in regions for y in range(r.y, r.bottom) for x in range(r.x, r.right)]
+
+
+@given(REGIONS, st.lists(REGIONS, max_size=3))
+def test_what_is_left_beside_covers_is_each_cell_once(region: Region, covers: list[Region]) -> None:
+    left = cells(chops.uncovered([region], covers))
+    assert sorted(left) == sorted(set(cells([region])) - set(cells(covers)))
+
+
+class Ticking(Cells):
+    """Every cell changes with every tick."""
+
+    tick = 0
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        return [((chr(65 + self.tick % 26) * width, ""),) for _ in range(height)]
+
+
+class Box(ModalScreen[None]):
+    CSS = "Box { align: center middle; background: $background 0%; } Box > Label { width: 20; height: 4; }"
+
+    def compose(self) -> ComposeResult:
+        yield Label("still")
+
+
+class Behind(App[None]):
+    sent: ClassVar[list[Any]] = []
+
+    def compose(self) -> ComposeResult:
+        yield Ticking()
+
+    def _display(self, screen: Any, renderable: Any) -> None:
+        self.sent.append(renderable)
+
+
+async def test_behind_a_dialog_only_what_is_seen_to_change_is_sent(stock: Any) -> None:
+    assert chops.install()
+    app = Behind()
+    async with app.run_test(size=(40, 10)) as pilot:
+        behind = app.query_one(Ticking)
+        await app.push_screen(Box())
+        for tick in range(1, 7):
+            app.sent.clear()
+            behind.tick = tick
+            behind.paint()
+            await pilot.pause()
+            if tick == 1:
+                continue  # the dialog was painted with it
+            spans = [span for each in app.sent if each is not None for span in each.spans]
+            assert sum(right - left for _, left, right in spans) == 40 * 10 - 20 * 4
+            strips = app.screen._compositor.render_strips()
+            shown = "".join(segment.text for strip in strips for segment in strip)
+            assert shown.count(chr(65 + tick)) == 40 * 10 - 20 * 4 and "still" in shown
+        app.sent.clear()
+        app.screen.query_one(Label).update("moved")
+        await pilot.pause()
+        assert any(each is not None for each in app.sent), "the dialog's own changes are sent as ever"
+        app.pop_screen()
+        await pilot.pause()
+        behind.tick = 9
+        app.sent.clear()
+        behind.paint()
+        await pilot.pause()
+        assert sum(r - left for each in app.sent if each is not None for _, left, r in each.spans) == 400

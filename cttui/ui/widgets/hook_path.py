@@ -9,6 +9,7 @@ from cttui.diagnosis.findings import by_rule
 from cttui.model.hooks import Chain, HooksReading, Loss, Rule
 from cttui.model.safe import clean
 from cttui.ui.cells import Line, Run, clip, clip_words, fit, width_of
+from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.history import blocks, number
 from cttui.ui.widgets.hook_items import Item, hottest_items, path_items, summary
@@ -64,6 +65,8 @@ class HookPath(Rows):
         """`path`, or `hottest`: rules by packets/s."""
         self.active: bool | None = None
         self.why = ""
+        self.unread = "Not read yet."
+        """What stands here before the first reading; the app says why there will be none."""
         self._items: list[Item] = []
         self._rates: dict[tuple[str, str, str, str, int, str], deque[float]] = {}
 
@@ -152,7 +155,7 @@ class HookPath(Rows):
     def lay_out(self, width: int, height: int) -> list[Line]:
         reading = self.reading
         if reading is None:
-            return [((" Not read yet.", "muted"),)]
+            return wrap(f" {self.unread}", width, "muted")
         self.total = 0 if self.compact else len(self._items)
         self.settle()
         lost = sum(loss.packets for loss in reading.losses if loss.is_loss and not by_rule(loss))
@@ -255,10 +258,9 @@ class HookPath(Rows):
             busy = bool(chain.policy_packets) or any(rule.packets for rule in chain.rules)
             lead, name = "  │ " + "  " * item.depth, f"{clean(chain.table)} {clean(chain.chain)}"
             backend = f"  {_backend(chain)}"
-            if width_of(lead + name + backend + policy) > width:
+            if not rates:  # not all of it fits: without what one takes for granted
                 backend = f"  {chain.family}"
-            if chain.policy == "ACCEPT" and width_of(lead + name + backend + policy) > width:
-                policy = ""  # what one takes for granted
+                policy = "" if chain.policy == "ACCEPT" else policy
             return [
                 (lead, "hook-idle"),
                 (name, "hook" if busy else "hook-idle"),
