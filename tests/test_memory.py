@@ -7,7 +7,9 @@ from cttui.client import memory
 
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "new" / "state.json"
-    m = memory.Memory(columns=["proto", "src"], sort="age", descending=False, theme="paper")
+    m = memory.Memory(
+        columns=["proto", "src"], sort="age", descending=False, theme="paper", widths={"src": 40}
+    )
     m.add_filter("dport=80")
     m.bursts["flood"] = memory.SavedBurst('IP(src=RandIP())/TCP(flags="S")', 1000, 0.0, 7)
     assert memory.save(m, path)

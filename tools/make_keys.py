@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from cttui.ui import actions
-from cttui.ui.dialogs import ChooseMany
+from cttui.ui.column_chooser import ColumnChooser
 from cttui.ui.filter_bar import FilterBar
 from cttui.ui.help import widget_keys
 from cttui.ui.rows import Rows
@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "keys.md"
 WIDGETS = (
     ("Moving in a panel or list", Rows), ("In the flow table", FlowTable), ("In the groups", Groups),
     ("In the packet log", PacketLog), ("While typing a filter", FilterBar), ("In the settings", Tunables),
-    ("Choosing columns", ChooseMany),
+    ("Choosing columns", ColumnChooser),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the program remembers by itself: columns, sort, filters typed, bursts saved by name.
+"""What the program remembers by itself: columns, their widths, sort, filters typed, bursts saved by name.
 
 `$XDG_STATE_HOME/cttui/state.json`, apart from the configuration, which only the person writes.
 """
@@ -31,6 +31,8 @@ class Memory(msgspec.Struct):
     theme: str = ""
     filters: list[str] = []
     bursts: dict[str, SavedBurst] = {}
+    widths: dict[str, int] = {}
+    """Column id → cells, of those set by hand."""
 
     def add_filter(self, text: str) -> None:
         """Put a filter first in the history, once."""

@@ -57,7 +57,7 @@ ACTIONS: tuple[Action, ...] = (
     _A("detail", "enter", "detail", "Everything about the flow under the cursor, or into the group under it.", FLOWS, ("flows", "groups"), footer=45),
     _A("group", "g", "group", "Count flows by source, destination, port, state, …: what fills the table.", FLOWS, footer=40),
     _A("sort", "s", "sort", "Choose the column that orders the flows.", FLOWS),
-    _A("columns", "c", "columns", "Choose which columns are shown.", FLOWS),
+    _A("columns", "c", "columns", "Choose which columns are shown, in which order and how wide.", FLOWS),
     _A("fillers", "f", "fillers", "Show or hide the entries that only occupy slots of the sandbox.", FLOWS, sandbox=True),
     _A("delete", "d", "delete", "Delete the flow under the cursor, after a question.", FLOWS, ("flows",), writes=True),
     _A("delete-set", "D", "delete all", "Delete the flows that the filter shows, after a question that counts them.", FLOWS, writes=True),
@@ -88,7 +88,7 @@ KEY_NAMES: dict[str, str] = {
     "question_mark": "?", "slash": "/", "space": "space", "escape": "Esc", "enter": "Enter", "plus": "+", "minus": "-",
     "tab": "Tab", "shift+tab": "Shift+Tab", "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End",
     "up": "↑", "down": "↓", "left": "←", "right": "→", "dollar_sign": "$", "circumflex_accent": "^", "comma": ",",
-    "full_stop": ".", "colon": ":", "less_than_sign": "<", "greater_than_sign": ">", "left_square_bracket": "[",
+    "full_stop": ".", "colon": ":", "less_than_sign": "<", "greater_than_sign": ">", "equals_sign": "=", "left_square_bracket": "[",
     "right_square_bracket": "]", "backspace": "Backspace", "delete": "Del",
 }  # fmt: skip
 

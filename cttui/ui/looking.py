@@ -9,7 +9,8 @@ from cttui.model import filters
 from cttui.model.messages import FaultError
 from cttui.model.safe import clean
 from cttui.ui import copies, questions
-from cttui.ui.dialogs import Choose, ChooseMany, Entry, Read
+from cttui.ui.column_chooser import ColumnChooser
+from cttui.ui.dialogs import Choose, Entry, Read
 from cttui.ui.filter_bar import FilterBar
 from cttui.ui.layouts import PANELS
 from cttui.ui.session import Phase
@@ -151,15 +152,14 @@ class Looking:
         self.session.poke()
 
     async def columns(self) -> None:
-        """Choose columns and their order."""
+        """Choose columns, their order and widths."""
         table = self.dashboard.flows
-        entries = [Entry(c.id, c.label or c.id, c.help) for c in table.available_columns()]
         chosen = await self.app.push_screen_wait(
-            ChooseMany("Columns of the flows", entries, table.columns, [])
+            ColumnChooser(table.available_columns(), table.columns, table.widths, table.shown_widths)
         )
         if chosen is not None:
-            table.columns = chosen
-            self.memory.columns = chosen
+            table.widths, table.columns = chosen.widths, chosen.columns
+            self.memory.widths, self.memory.columns = table.widths, chosen.columns
             self.app.save_memory()
 
     def remember(self) -> None:

@@ -129,6 +129,7 @@ class Program(App[None]):
         if not self.is_running:
             return  # left again meanwhile
         table = self.dashboard.flows
+        table.widths = self.memory.widths
         table.columns = self.memory.columns or self.options.config["flows.columns"]
         table.sort, table.descending = self.view.sort, self.view.descending
         for problem in self._key_problems:

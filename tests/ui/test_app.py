@@ -311,15 +311,25 @@ async def test_columns_and_order_are_remembered(play: Play) -> None:
         await d.press("c")
         menu = d.app.screen.query_one(Menu)
         menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "zone"))
-        await d.press("space", "K", "enter")
+        await d.press("space", "K")
+        menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "src"))
+        await d.press("less_than_sign", "less_than_sign")
+        narrow = d.app.dashboard.flows.shown_widths["src"] - 2
+        assert f"{narrow} cells" in d.text
+        menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "dst"))
+        await d.press("greater_than_sign", "equals_sign", "enter")
         chosen = d.app.dashboard.flows.columns
+        assert d.app.dashboard.flows.widths == {"src": narrow}
+        assert d.app.dashboard.flows.shown_widths["src"] == narrow and "198.51.100.2:10009 " not in d.text
         await d.press("s", *"time", "enter")
     async with play("ten-syns", (120, 40), remember=True) as d:
         await d.until("fire 10 SYNs")
         await d.until(lambda: "zone" in d.app.dashboard.flows.columns)
         assert d.app.dashboard.flows.columns == chosen
+        assert d.app.dashboard.flows.widths == {"src": narrow}
         assert d.app.view.sort == "timeout"
         await d.press("c", "backspace")
+        await d.until(lambda: d.app.dashboard.flows.widths == {}, asking=False)
         await d.until(lambda: "zone" not in d.app.dashboard.flows.columns, asking=False)
 
 

@@ -281,6 +281,25 @@ async def test_horizontal_scrolling_reaches_every_column() -> None:
         assert "tcp" in app.table.as_text()
 
 
+async def test_widths_set_by_hand_hold_and_the_others_give_way() -> None:
+    app = Host([s.flow(1, src="2001:db8:1111:2222:3333:4444:5555:6666", dst="2001:db8::1")])
+    async with app.run_test(size=(80, 6)) as pilot:
+        table = app.table
+        table.columns = ["proto", "src", "dst", "state"]
+        await begun(app, pilot)
+        given = table.shown_widths
+        table.widths = {"dst": 30, "proto": 1, "nonsense": 9}
+        assert table.widths == {"dst": 30, "proto": 3}, "known columns, none too narrow to read"
+        shown = table.shown_widths
+        assert shown["dst"] == 30 and shown["proto"] == 3 and shown["src"] < given["src"]
+        assert sum(shown.values()) + len(shown) - 1 <= 80 - 3
+        table.widths = {"src": 90}
+        shown = table.shown_widths
+        assert shown["dst"] == 15 and sum(shown.values()) + 3 == 80 - 3, "as wide as there is room for"
+        table.widths = {}
+        assert table.shown_widths == given
+
+
 async def test_empty_and_wrong_filters_say_so() -> None:
     app = Host([])
     async with app.run_test(size=(80, 12)) as pilot:

@@ -127,23 +127,28 @@ WIDE = (
 )  # fmt: skip
 
 
-def sensible(room: int, grown: dict[str, int]) -> list[str]:
+SMALLEST, LARGEST = 3, 99
+"""Cells of a column whose width a person sets."""
+
+
+def sensible(room: int, grown: dict[str, int], fixed: dict[str, int]) -> list[str]:
     """Columns for `room` cells where the person has not chosen any: as many as leave the addresses whole."""
     for ids in (WIDE, MEDIUM):
         columns = [BY_ID[id] for id in ids]
-        need = sum(max(c.usual, grown.get(c.id, 0) if c.middle else 0) for c in columns)
+        need = sum(fixed.get(c.id) or max(c.usual, grown.get(c.id, 0) if c.middle else 0) for c in columns)
         if need + len(columns) - 1 <= room:
             return list(ids)
     return list(NARROW)
 
 
-def shares(columns: list[Column], grown: dict[str, int], room: int) -> list[int]:
+def shares(columns: list[Column], grown: dict[str, int], fixed: dict[str, int], room: int) -> list[int]:
     """Widths of the columns in `room` cells, a space between any two.
 
-    Each gets what its content needs (`grown`), if they all fit. Otherwise the widest give way, addresses
-    last, none below `least`. Columns at the end that have no room at all get 0.
+    A column has the width it was given (`fixed`), the others what their content needs (`grown`), if they all
+    fit. Otherwise the widest give way, addresses after others and given widths last, none below `least`.
+    Columns at the end that have no room at all get 0.
     """
-    widths = [max(grown.get(c.id, 0), c.usual, len(c.label)) for c in columns]
+    widths = [fixed.get(c.id) or max(grown.get(c.id, 0), c.usual, len(c.label)) for c in columns]
     least = [min(max(c.least, 1), width) for c, width in zip(columns, widths, strict=True)]
     kept = len(columns)
     while kept > 1 and sum(least[:kept]) + kept - 1 > room:
@@ -151,7 +156,10 @@ def shares(columns: list[Column], grown: dict[str, int], room: int) -> list[int]
     over = sum(widths[:kept]) + kept - 1 - room
     while over > 0:
         spare = [width - low for width, low in zip(widths[:kept], least[:kept], strict=True)]
-        at = max(range(kept), key=lambda i: (spare[i] > 0, not columns[i].middle, widths[i]))
+        at = max(
+            range(kept),
+            key=lambda i: (spare[i] > 0, columns[i].id not in fixed, not columns[i].middle, widths[i]),
+        )
         if not spare[at]:
             break
         widths[at] -= 1

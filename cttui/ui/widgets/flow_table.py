@@ -6,7 +6,7 @@ left): there it stays at the top, where the newest or biggest flow is.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -18,7 +18,7 @@ from cttui.model.messages import FlowPage
 from cttui.model.safe import clean
 from cttui.ui.cells import Line, Run, clip, clip_middle, fit, pad, width_of
 from cttui.ui.rows import Rows
-from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, Column, sensible, shares
+from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Column, sensible, shares
 
 MARKER = 3
 """Cells of the marker column: space, marker, space."""
@@ -83,6 +83,7 @@ class FlowTable(Rows):
         """Lines shown in an empty table; the app says why it is empty and which key helps."""
         self.page = FlowPage()
         self._chosen: list[str] = []
+        self._fixed: dict[str, int] = {}
         self._left = 0
         self._overflow = False
         self._grown: dict[str, int] = {}
@@ -100,7 +101,7 @@ class FlowTable(Rows):
     @property
     def columns(self) -> list[str]:
         """Ids of the columns shown, in order: as chosen, or what suits the width."""
-        return self._chosen or sensible(self.row_width(self.size.width) - MARKER, self._grown)
+        return self._chosen or sensible(self.row_width(self.size.width) - MARKER, self._grown, self._fixed)
 
     @columns.setter
     def columns(self, ids: Sequence[str]) -> None:
@@ -108,6 +109,21 @@ class FlowTable(Rows):
         self._left = 0
         self._grown.clear()
         self.paint()
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Widths that a person has set, by column; the others follow their content."""
+        return dict(self._fixed)
+
+    @widths.setter
+    def widths(self, cells: Mapping[str, int]) -> None:
+        self._fixed = {id: min(max(n, SMALLEST), LARGEST) for id, n in cells.items() if id in BY_ID}
+        self.paint()
+
+    @property
+    def shown_widths(self) -> dict[str, int]:
+        """Widths on screen now."""
+        return {column.id: cells for column, cells in self._layout(self.row_width(self.size.width))}
 
     @staticmethod
     def available_columns() -> tuple[Column, ...]:
@@ -308,7 +324,7 @@ class FlowTable(Rows):
         for column in columns:
             if column.sort == self.sort:  # the arrow
                 grown[column.id] = max(grown.get(column.id, 0), len(column.label) + 1)
-        widths = shares(columns, grown, width - MARKER)
+        widths = shares(columns, grown, self._fixed, width - MARKER)
         self._overflow = 0 in widths
         return [(column, cells) for column, cells in zip(columns, widths, strict=True) if cells]
 
@@ -335,6 +351,8 @@ class FlowTable(Rows):
         page, arrow = self.page, "▼" if self.descending else "▲"
         hidden = f"{page.fillers_hidden:,} filler hidden" if page.fillers_hidden else ""
         shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
+        if self._began is None:
+            shown = ""  # no page yet, perhaps never: nobody has counted
         chosen = f"filter {clean(self.filter_text)}" if self.filter_text else ""
         over = [flow.rate_over_s or 0.0 for flow in page.rows if flow.rate_bps is not None]
         rates = f"rates over {max(over):.0f} s" if over and "rate" in self.columns else ""
