@@ -42,7 +42,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("burst", "line", "", "The burst that `b` fires, in scapy's notation; empty: 10 SYNs from ports 10000-10009 to port 80."),
     Setting("burst", "count", 10, "Packets in it.", least=1, most=100_000_000),
     Setting("burst", "rate_pps", 100.0, "Packets a second; 0: as fast as possible.", least=0.0),
-    Setting("burst", "seed", 0, "Seed of its random fields: the same seed gives the same packets.", least=0),
+    Setting("burst", "seed", 0, "Seed of its random fields: the same seed gives the same packets; -1: others each time.", least=-1),
 )  # fmt: skip
 
 

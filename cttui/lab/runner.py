@@ -18,6 +18,8 @@ from cttui.model.messages import Action, Ask, Delete, FaultError, Fire, HookView
 
 TAKEN_S = 60.0
 """How long to wait for another full sandbox on this machine to end."""
+CARRIED_OUT = "the experiment can be carried out"
+"""The row of a tale that a fault ended."""
 POLL_S = 0.5
 ATTEMPTS, SHIFT = 3, 2000
 """How often a disturbed step is tried, and how far its source ports move each time."""
@@ -61,7 +63,7 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class RowMeasured:
     """Row `index` of the step has its measurement. An index past the step's predictions is a row of its own
-    ("reclaimed by gc"); a row that could not be read is not reported, but noted."""
+    ("reclaimed by gc", CARRIED_OUT); a row that could not be read is not reported, but noted."""
 
     number: int
     index: int
@@ -139,6 +141,7 @@ class _Run:
     buckets: int = 0
     evictable: int = 0
     """Fillers that are not ASSURED."""
+    step: int = 1
     missing: set[str] = field(default_factory=set)
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -151,6 +154,7 @@ class _Run:
         await self._read_limits()
         steps = self.tale.steps
         for number, step in enumerate(steps, 1):
+            self.step = number
             rows = tuple(predicted(e) for e in step.expect if e.needs not in self.missing or not e.needs)
             yield StepStarted(number, len(steps), step, rows)
             for attempt in range(ATTEMPTS):
@@ -331,7 +335,9 @@ async def run(tale: Tale, link: AnyLink, permission: Permission | None = None) -
         return
     except FaultError as e:
         words = f"{e.fault.sentence} {e.fault.remedy}".strip()
-        runner.rows.append(Row("the experiment can be carried out", "yes", words, False))
+        row = Row(CARRIED_OUT, "yes", words, False)
+        runner.rows.append(row)
+        yield RowMeasured(runner.step, len(tale.steps[runner.step - 1].expect), row)
     ok = all(row.ok for row in runner.rows)
     yield Finished(Outcome(tale.name, ok, kernel, "", tuple(runner.rows), tuple(runner.notes)))
 

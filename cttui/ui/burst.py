@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import secrets
 from dataclasses import dataclass
 
 from cttui.client.config import Config
@@ -9,10 +10,13 @@ from cttui.lab.presets import DEFAULT
 from cttui.lab.summary import describe
 from cttui.model.messages import FaultError, Fire, Template
 
+RANDOM = -1
+
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What `b` fires. `rate_pps` 0: as fast as possible; the same seed gives the same packets."""
+    """What `b` fires. `rate_pps` 0: as fast as possible; the same seed gives the same packets, RANDOM others each
+    time."""
 
     line: str
     count: int = 10
@@ -42,7 +46,8 @@ class Burst:
             column = getattr(e, "column", None)
             where = f" (column {column + 1})" if isinstance(column, int) else ""
             raise FaultError("notation", f"{e}{where}") from e
-        return Fire(templates=templates, count=self.count, rate_pps=self.rate_pps, seed=self.seed, trace=True)
+        seed = secrets.randbelow(1 << 32) if self.seed == RANDOM else self.seed
+        return Fire(templates=templates, count=self.count, rate_pps=self.rate_pps, seed=seed)
 
 
 @functools.lru_cache(maxsize=16)

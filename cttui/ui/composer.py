@@ -17,13 +17,36 @@ from cttui.lab.form import NETWORKS, TRANSPORTS, Fields, from_notation, to_notat
 from cttui.lab.notation import ComposeError, parse
 from cttui.lab.presets import PRESETS
 from cttui.lab.summary import describe
-from cttui.ui.burst import Burst, built
+from cttui.ui.burst import RANDOM, Burst, built
 from cttui.ui.cells import Cells, Line, clip, pad
 from cttui.ui.dialogs import Ask, Button, Buttons, Choose, Dialog, Entry, Menu
 from cttui.ui.fields import Field, Says
 from cttui.ui.rows import Rows
 
-LABEL = 20
+HINTS = {
+    "count": "packets, or seconds: 10s",
+    "rate": "packets a second; 0: as fast as possible",
+    "seed": "a whole number repeats the burst exactly; random: other packets each time",
+}
+
+
+def _count(text: str, pps: float) -> tuple[int, str]:
+    """Packets, given as such or as the seconds they take; what is wrong with it, or ""."""
+    number = text.removesuffix("s").strip()
+    if number != text:
+        if pps == 0:
+            return 0, "count: seconds need a rate; at full speed give the number of packets"
+        try:
+            count = round(float(number) * pps)
+        except (ValueError, OverflowError):
+            return 0, f"count: {HINTS['count']}"
+    else:
+        count = int(text) if text.isdigit() else 0
+    return count, "" if 1 <= count <= 100_000_000 else "count: a whole number from 1 to 100,000,000, or 10s"
+
+
+def _seed_words(seed: int) -> str:
+    return "random" if seed == RANDOM else str(seed)
 
 
 class Form(Rows):
@@ -108,6 +131,7 @@ class Composer(Dialog[Burst | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "save", "Save by name", show=False, priority=True),
         Binding("f5", "fire", "Fire", show=False, priority=True),
+        Binding("delete", "forget", "Forget a saved burst", show=False),
     ]
     DEFAULT_CSS = """
     Composer Horizontal.line { height: 1; }
@@ -137,7 +161,7 @@ class Composer(Dialog[Burst | None]):
                 yield Label("a second (0: full speed) ")
                 yield Field(f"{b.rate_pps:g}", id="rate")
                 yield Label("seed ")
-                yield Field(str(b.seed), id="seed")
+                yield Field(_seed_words(b.seed), id="seed")
             with Horizontal(id="choices"):
                 yield Menu(self._entries(), marks=False, id="presets")
                 yield Form()
@@ -148,7 +172,7 @@ class Composer(Dialog[Burst | None]):
 
     def _entries(self) -> list[Entry]:
         saved = [
-            Entry(f"saved:{name}", name, f"{b.count:,} × yours")
+            Entry(f"saved:{name}", name, f"{b.count:,} × yours (Del forgets it)")
             for name, b in sorted(self._memory.bursts.items())
         ]
         return saved + [Entry(f"preset:{p.name}", p.name, p.summary) for p in PRESETS]
@@ -169,18 +193,19 @@ class Composer(Dialog[Burst | None]):
             parse(line)
         except ComposeError as e:
             return None, f"{' ' * min(e.column, 60)}^ {e.message}"
-        count, rate, seed = self._value("count"), self._value("rate"), self._value("seed")
-        if not count.isdigit() or not 1 <= int(count) <= 100_000_000:
-            return None, "count: a whole number from 1 to 100,000,000"
         try:
-            pps = float(rate or "0")
+            pps = float(self._value("rate") or "0")
         except ValueError:
             return None, "a second: a number; 0 is as fast as possible"
         if not 0 <= pps < 1e9:
             return None, "a second: 0 (as fast as possible) or a positive number"
-        if not (seed or "0").isdigit() or int(seed or "0") >= 1 << 63:
-            return None, "seed: a whole number; the same one gives the same packets"
-        return Burst(line, int(count), pps, int(seed or "0")), ""
+        count, problem = _count(self._value("count"), pps)
+        seed = self._value("seed") or "0"
+        if seed != "random" and (not seed.isdigit() or int(seed) >= 1 << 63):
+            problem = problem or f"seed: {HINTS['seed']}"
+        if problem:
+            return None, problem
+        return Burst(line, count, pps, RANDOM if seed == "random" else int(seed)), ""
 
     def _judge(self) -> None:
         burst, problem = self._read()
@@ -188,12 +213,16 @@ class Composer(Dialog[Burst | None]):
         if burst is None:
             what.say(" " * 6 + problem if problem.lstrip().startswith("^") else problem, "error-text")
         else:
-            what.say(describe(burst.line, burst.count, burst.rate_pps), "muted")
+            hint = HINTS.get(self.focused.id or "", "") if self.focused is not None else ""
+            what.say(f"{describe(burst.line, burst.count, burst.rate_pps)}\n{hint}", "muted")
         form = self.query_one(Form)
         try:
             form.show(from_notation(self._value("line")))
         except ComposeError as e:
             form.show(None, e.message)
+
+    def on_descendant_focus(self) -> None:
+        self._judge()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -215,9 +244,22 @@ class Composer(Dialog[Burst | None]):
             self._take(p.notation, p.count, p.rate_pps, p.seed)
 
     def _take(self, line: str, count: int, rate: float, seed: int) -> None:
-        for id_, value in (("line", line), ("count", str(count)), ("rate", f"{rate:g}"), ("seed", str(seed))):
+        for id_, value in (
+            ("line", line),
+            ("count", str(count)),
+            ("rate", f"{rate:g}"),
+            ("seed", _seed_words(seed)),
+        ):
             self.query_one(f"#{id_}", Field).value = value
         self._judge()
+
+    def action_forget(self) -> None:
+        """Forget the saved burst under the cursor."""
+        menu = self.query_one("#presets", Menu)
+        kind, _, name = menu.current.id.partition(":") if menu.current is not None else ("", "", "")
+        if kind == "saved":
+            del self._memory.bursts[name]
+            menu.show(self._entries())
 
     def on_form_edit(self, event: Form.Edit) -> None:
         self.run_worker(self._edit(event), exclusive=True)

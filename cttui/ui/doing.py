@@ -42,6 +42,8 @@ class Doing:
         """A burst was asked for while the table is being filled: it is meant for the full table."""
         self._filled: set[int] = set()
         self._burst: Burst | None = None
+        self._title = ""
+        """The last burst's line, and the seed that repeats it."""
         self._events = False
 
     def handlers(self) -> dict[str, Callable[[], None]]:
@@ -150,7 +152,10 @@ class Doing:
         if self.session.state.phase is Phase.FROZEN:
             self.session.freeze(False)
         burst = self._composer()
-        await self.do(await burst.fire())
+        fire = await burst.fire()
+        drawn = any(patch.kind == "random" for template in fire.templates for patch in template.patches)
+        self._title = f"{burst.line}  seed {fire.seed}" if drawn else burst.line
+        await self.do(fire)
 
     async def compose(self) -> None:
         """Compose the burst; fire it at once if that is how the composer was left."""
@@ -169,8 +174,7 @@ class Doing:
         if job is None or job.result is None:
             self.app.say(f"No burst yet: {self.app.key('fire')} fires one.")
             return
-        title = self._burst.line if self._burst is not None and job.kind == "fire" else ""
-        lines = questions.result_lines(job.result, title)
+        lines = questions.result_lines(job.result, self._title if job.kind == "fire" else "")
         if job.kind == "fire" and self.dashboard.journeys is not None:
             lines += journey_text.ends_lines(self.dashboard.journeys, self.app.key("journeys"))
         self.app.push_screen(Read("What the burst did", lines))

@@ -10,23 +10,22 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 
-from cttui.lab.runner import Row, StepStarted, run
+from cttui.lab.runner import StepStarted, run
 from cttui.lab.tale import Tale
 from cttui.lab.tales import ALL
 from cttui.model.messages import Answer, Ask, FlowView, HookView, PacketView
-from cttui.model.safe import clean
 from cttui.ui import faults
 from cttui.ui.bars import Header, KeyBar
-from cttui.ui.cells import Cells, Line, clip, pad, spread, width_of
+from cttui.ui.cells import Cells, Line, spread
 from cttui.ui.dialogs import Button, Confirm, Entry, Menu
 from cttui.ui.prose import Prose
-from cttui.ui.rows import Rows
 from cttui.ui.session import Phase
 from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, Telling
 from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.flow_table import FlowTable
 from cttui.ui.widgets.gauge import Gauge
 from cttui.ui.widgets.hook_path import HookPath
+from cttui.ui.widgets.outcomes import Outcomes
 from cttui.ui.widgets.packet_log import PacketLog
 
 if TYPE_CHECKING:
@@ -35,73 +34,10 @@ if TYPE_CHECKING:
 OPENING_S = 20.0
 
 
-class Table(Rows):
-    """What, predicted, measured, right or wrong; fills in as the tale runs."""
-
-    DEFAULT_CSS = "Table { height: auto; }"
-    header_lines = 1
-
-    def __init__(self) -> None:
-        super().__init__(heading="Predicted and measured", id="outcomes")
-        self._rows: list[tuple[Row | None, str]] = []
-
-    def show(self, rows: list[tuple[Row | None, str]], at: int) -> None:
-        """The lines, and the one to keep in view."""
-        grown = len(rows) != len(self._rows)
-        self._rows = rows
-        self.total = len(rows)
-        self.cursor = min(max(at, 0), max(0, len(rows) - 1))
-        self.reveal()
-        if grown:
-            self.refresh(layout=True)
-        self.paint()
-
-    def get_content_height(self, container: object, viewport: object, width: int) -> int:
-        """Lines it would like to have."""
-        return len(self._rows) + 2
-
-    def lay_out(self, width: int, height: int) -> list[Line]:
-        self.settle()
-        room = self.row_width(width)
-        number = 10 if room < 60 else 12
-        what = max(10, room - 2 * number - 6)
-        lines: list[Line] = [
-            (
-                (
-                    f" {pad('', what)} {pad('predicted', number, right=True)} {pad('measured', number, right=True)}   ",
-                    "header",
-                ),
-            )
-        ]
-        body: list[Line] = []
-        for row, caption in self._rows[self.top : self.top + self.visible_rows]:
-            if row is None:
-                body.append(((f" {clip(caption, room - 1)}", "label"),))
-                continue
-            measured = "" if row.measured is None else _shown(row.measured)
-            mark, style = ("✓", "right") if row.ok else ("✗", "wrong") if row.ok is False else (" ", "value")
-            value = (
-                pad(measured, number, right=True) if width_of(measured) <= number else pad(measured, number)
-            )
-            body.append(
-                (
-                    (f" {pad(clean(row.what), what)} ", "wrong" if row.ok is False else ""),
-                    (f"{pad(_shown(row.predicted), number, right=True)} ", "muted"),
-                    (f"{value} ", style),
-                    (f"{mark} ", style),
-                )
-            )
-        return lines + self.scrollbar(body, width)
-
-
-def _shown(value: int | str) -> str:
-    return f"{value:,}" if isinstance(value, int) else clean(value)
-
-
 class Caption(Cells):
     """Presenter mode: where the tale is, and the key that was pressed."""
 
-    DEFAULT_CSS = "Caption { height: 1; display: none; } .presenting Caption { display: block; }"
+    DEFAULT_CSS = "Caption { height: 1; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +85,8 @@ class Tales(Screen[None]):
         if entry is not None:
             tale = next(t for t in ALL if t.name == entry.id)
             about: list[str | tuple[str, str]] = [
-                (tale.title + ("  (takes minutes)" if tale.slow else ""), "value"),
+                (tale.title + ("  (takes minutes)" if tale.slow else ""), "heading"),
+                (tale.summary, "value"),
                 "",
             ]
             for paragraph in tale.story:
@@ -207,7 +144,7 @@ class TaleScreen(Screen[None]):
         yield Caption()
         with Container(id="tale-top"):
             yield Prose([], heading=self._tale.title, id="story", indent=1)
-            yield Table()
+            yield Outcomes()
         with Container(id="tale-live"):
             yield FlowTable(id="tale-flows", key="")
             yield HookPath(id="tale-hooks", key="")
@@ -226,7 +163,7 @@ class TaleScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one("#story").focus()
         self.query_one("#tale-flows", FlowTable).empty = ["No flows yet."]
-        self.set_class(self._program.dashboard.presenting, "presenting")
+        self._present()
         self._arrange()
         self._paint()
 
@@ -239,8 +176,13 @@ class TaleScreen(Screen[None]):
     def action_present(self) -> None:
         """Presenter mode on or off, here and on the dashboard."""
         self._program.dashboard.present()
-        self.set_class(self._program.dashboard.presenting, "presenting")
+        self._present()
         self._say()
+
+    def _present(self) -> None:
+        presenting = self._program.dashboard.presenting
+        self.set_class(presenting, "presenting")
+        self.query_one(Caption).display = presenting
 
     def _say(self) -> None:
         """Presenter mode: the step as a caption, the last key, the numbers in question."""
@@ -260,14 +202,13 @@ class TaleScreen(Screen[None]):
         self.set_class(height < 30, "low")
 
     def _paint(self) -> None:
+        self.set_class(self.telling.phase != BEFORE, "begun")
         story = self.query_one("#story", Prose)
         before = story.paragraphs
         story.show(self.telling.story("n", "r"))
         if story.paragraphs[:1] != before[:1]:
             story.go(0)
-        lines = self.telling.lines()
-        measured = [i for i, (row, _) in enumerate(lines) if row is not None and row.measured is not None]
-        self.query_one(Table).show(lines, measured[-1] if measured else 0)
+        self.query_one(Outcomes).show(self.telling.lines(), self.telling.at)
         self.query_one(KeyBar).show(self._footer())
         self._say()
 

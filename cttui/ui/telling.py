@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from cttui.lab.runner import (
+    CARRIED_OUT,
     Event,
     Finished,
     Moving,
@@ -69,6 +70,9 @@ class Telling:
             return "", ""
         if self.outcome.ok is None:
             return f"Skipped: {clean(self.outcome.skipped)}", "level-warn"
+        for row in self.outcome.rows:
+            if row.what == CARRIED_OUT:
+                return f"✗ It could not be carried out: {clean(str(row.measured))}", "wrong"
         wrong = sum(1 for row in self.outcome.rows if row.ok is False)
         if wrong:
             n = f"{wrong} predictions" if wrong > 1 else "One prediction"
@@ -121,6 +125,19 @@ class Telling:
         elif self.phase == HELD:
             out += ["", (f"{next_key} goes on.", "caption")]
         return out
+
+    @property
+    def at(self) -> int:
+        """The line of the table to look at: the last measured, or before a step the last of its predictions."""
+        at, held = 0, self.phase == HELD
+        line = -1
+        for number in range(1, len(self.tale.steps) + 1):
+            line += len(self.tale.steps) > 1
+            for row in self.rows[number]:
+                line += 1
+                if row.measured is not None or (held and number == self.step):
+                    at = line
+        return at
 
     def lines(self) -> list[tuple[Row | None, str]]:
         """The table: (row, "") or (None, a step's caption)."""

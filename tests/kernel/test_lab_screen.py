@@ -1,0 +1,193 @@
+"""The lab as a teacher and a student use it: tales step by step, and bursts composed, on a real sandbox."""
+
+import os
+import re
+from typing import Any
+
+import pytest
+from live import Live, live
+
+from cttui.client import targets
+from cttui.lab.tales import ALL
+from cttui.ui.composer import Composer
+from cttui.ui.dialogs import Menu
+from cttui.ui.fields import Field
+from cttui.ui.lab import TaleScreen
+from cttui.ui.prose import Prose
+
+pytestmark = [pytest.mark.kernel, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+async def _open(d: Live, name: str) -> TaleScreen:
+    await d.press("T")
+    await d.until("The story")
+    d.app.screen.query_one(Menu).go([tale.name for tale in ALL].index(name))
+    await d.press("enter")
+    await d.until(lambda: isinstance(d.app.screen, TaleScreen))
+    screen = d.app.screen
+    assert isinstance(screen, TaleScreen)
+    return screen
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_a_tale_step_by_step(size: tuple[int, int]) -> None:
+    """Each prediction is on screen, whole, before its step; then what was measured; then what it means."""
+    async with live(targets.sandbox(), size) as d:
+        screen = await _open(d, "raw-vs-tun")
+        await d.until("r run  n step by step")
+        for number, (step, whats) in enumerate(
+            [
+                ("A SYN by a raw socket on lo", ("mangle POSTROUTING", "new entries")),
+                ("The same SYN through the device", ("mangle POSTROUTING", "new entries")),
+                ("Raw socket again", ("dropped by the rule in INPUT", "new entries")),
+                ("Device again", ("dropped by the rule in INPUT", "new entries")),
+            ],
+            1,
+        ):
+            await d.press("n")
+            await d.until(f"Step {number} of 4: {step}")
+            await d.until("n next step")
+            assert all(what in d.text for what in whats)
+            assert len(re.findall(r"\d+ ✓", d.text)) == 0 if number == 1 else "✓" in d.text
+        await d.press("n")
+        await d.until("Everything as predicted")
+        assert screen.telling.outcome is not None and screen.telling.outcome.ok
+        assert ("In production", "heading") in screen.query_one("#story", Prose).paragraphs
+        await d.press("R")
+        await d.until("r run  n step by step")
+        assert "✓" not in d.text
+        await d.press("escape", "escape")
+        await d.until("1 Flows")
+
+
+async def test_run_at_once_and_play_on() -> None:
+    """After `p` the dashboard stands on the tale's sandbox: its flows are there, and a burst adds to them."""
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _open(d, "ten-syns")
+        await d.press("r")
+        await d.until("Everything as predicted")
+        await d.press("p")
+        await d.until("1 Flows")
+        await d.until("198.51.100.2:10009")
+        await d.press("b")
+        await d.until("sent 10")
+
+
+async def test_a_room_sees_the_step_as_a_caption() -> None:
+    async with live(targets.sandbox(), (120, 40)) as d:
+        await _open(d, "conntrack-by-use")
+        await d.press("f9", "n")
+        await d.until("Step 1 of 2: Without any rule that refers to conntrack Predict first.")
+        assert "n  step by step" in d.text and "▀" in d.text
+        await d.press("f9")
+        await d.until(lambda: "Predict first." not in d.text)
+        await d.press("r")
+        await d.until("Everything as predicted")
+
+
+async def test_leaving_stops_a_tale() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _open(d, "policy-counters")
+        await d.press("n")
+        await d.until("n next step")
+        await d.press("escape", "escape")
+        await d.until("1 Flows")
+        await _open(d, "ten-syns")
+        await d.press("r")
+        await d.until("Everything as predicted")
+
+
+# ------------------------------------------------------------ the composer
+
+
+async def _type(d: Live, field: str, text: str) -> None:
+    d.app.screen.query_one(f"#{field}", Field).value = text
+    d.app.screen.query_one(f"#{field}", Field).focus()
+    await d.pilot.pause()
+
+
+async def _compose(d: Live, **fields: str) -> None:
+    await d.press("B")
+    await d.until(lambda: isinstance(d.app.screen, Composer))
+    for field, text in fields.items():
+        await _type(d, field, text)
+
+
+def _result(d: Live) -> Any:
+    job = d.app.dashboard.burst
+    return job.result if job is not None and job.kind == "fire" and job.state == "done" else None
+
+
+FLOOD = 'IP(src=RandIP("198.18.0.0/15"),dst="192.0.2.1")/TCP(sport=RandNum(1024,65535),dport=80,flags="S")'
+
+
+async def test_a_random_burst_can_be_repeated_exactly() -> None:
+    async with live(targets.sandbox(), (120, 40)) as d:
+        seen = []
+        seed = "random"
+        for _ in range(2):
+            await _compose(d, line=FLOOD, count="20", rate="0", seed=seed)
+            assert "other packets each time" in d.text
+            await d.press("enter")
+            await d.until(lambda: _result(d) is not None and _result(d).new == 20)
+            seen.append(sorted((flow.orig_src, flow.orig_sport) for flow in _result(d).new_flows))
+            await d.press("v")
+            await d.until("What the burst did")
+            seed = re.search(r"seed\s+(\d+)", re.sub(r"[│\s]+", " ", d.text))[1]  # type: ignore[index]
+            await d.press("escape")
+            await d.app.session.restart()
+            await d.until(
+                lambda: d.app.dashboard.answer is not None and d.app.dashboard.answer.table.count == 0
+            )
+            d.app.dashboard.burst = None
+        assert seen[0] == seen[1] and len(set(seen[0])) == 20
+
+
+async def test_seconds_are_packets_at_a_rate() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _compose(d, count="0.5s", rate="40")
+        await d.until("20 × TCP SYN")
+        await _type(d, "rate", "0")
+        await d.until("seconds need a rate")
+        await d.press("enter")
+        assert isinstance(d.app.screen, Composer), "what is wrong is not fired"
+        await _type(d, "rate", "40")
+        await d.press("enter")
+        await d.until(lambda: _result(d) is not None)
+        assert _result(d).sent == 20
+
+
+async def test_the_form_writes_the_line_and_a_saved_burst_comes_back() -> None:
+    async with live(targets.sandbox(), (120, 40)) as d:
+        await _compose(d)
+        form = d.app.screen.query_one("#form")
+        form.focus()
+        form.go(next(i for i, row in enumerate(form._rows) if row[2] == "TCP destination port"))  # type: ignore[attr-defined]
+        await d.press("enter")
+        await d.until("1000-2000 a range")
+        await d.press("backspace", "backspace", *"443", "enter")
+        await d.until("dport=443")
+        await d.press("ctrl+s")
+        await d.until("Save this burst as")
+        await d.press(*"https", "enter")
+        await d.until("https")
+        await _type(d, "line", "IP()/ICMP()")
+        await d.until("ICMP echo request")
+        menu = d.app.screen.query_one("#presets", Menu)
+        menu.focus()
+        menu.go(0)
+        await d.press("enter")
+        await d.until("dport=443")
+        await d.press("delete")
+        await d.until(lambda: "https" not in d.text)
+        assert d.app.memory.bursts == {}
+
+
+async def test_what_is_wrong_is_said_under_its_column() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _compose(d, line='IP(dst="192.0.2.1")/TCP(dport=nonsense())')
+        await d.until("^")
+        mark = next(line for line in d.text.splitlines() if "^" in line)
+        line = next(line for line in d.text.splitlines() if "nonsense" in line and "^" not in line)
+        assert line.index("nonsense") == mark.index("^")
