@@ -131,8 +131,8 @@ POLICY_COUNTERS = Tale(
     "after the packets reads 0, with either backend, and would conclude that policies do not count.",
     production="Counting with a rule without a target is still the better habit: it makes the chain, it survives a change of "
     "policy, and it can be restricted to the packets meant.",
-    since_2020="the article's claim does not hold here: policies count without any rule. What it saw was probably the first "
-    "listing making the table: since Linux 5.15 at the latest, a legacy table's hooks come with its first use.",
+    since_2020="the article's claim does not hold here: policies count without any rule. It may have seen its first listing make "
+    "the chain: since Linux 5.15 a legacy table exists in a namespace only once somebody uses it there.",
 )
 
 _RAW_RULES = (

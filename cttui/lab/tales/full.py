@@ -35,8 +35,9 @@ TABLE_FULL = Tale(
     production="Watch nf_conntrack_count against nf_conntrack_max and alert on `drop`. Raise nf_conntrack_max (384 bytes an "
     "entry) and the number of buckets with it; shorten timeouts of protocols you don't need tracked for long; take "
     "what needs no tracking out with `-j CT --notrack`.",
-    since_2020="the article set nf_conntrack_max to 7. Since Linux 5.13 a namespace can only read the limit, so here the table "
-    "is filled instead. The line in the log names the namespace on newer kernels.",
+    since_2020="the article set nf_conntrack_max to 7. The limit is one for the whole machine, and since Linux 5.13 (and stable "
+    "kernels since May 2021) other namespaces can only read it: before, what root wrote in one held for all. So here the "
+    "table is filled instead. The line in the log names the namespace since Linux 6.17.",
     needs=NEEDS,
     has_twin=True,
 )
