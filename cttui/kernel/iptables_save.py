@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from cttui.kernel.rule_commands import Meter
+
 BUILTIN: dict[tuple[str, str], tuple[str, int]] = {
     **{("raw", c): (c.lower(), -300) for c in ("PREROUTING", "OUTPUT")},
     **{("mangle", c): (c.lower(), -150) for c in ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")},
@@ -89,6 +91,17 @@ def parse(text: str, step: int = 2000) -> Iterator[list[SavedChain] | None]:
             if counted is not None and policy != "-":
                 chain.policy_packets, chain.policy_bytes = int(counted[1]), int(counted[2])
     yield list(chains.values())
+
+
+async def read(listing: bytes, meter: Meter) -> list[SavedChain]:
+    """Chains of one listing, giving way to others meanwhile."""
+    chains: list[SavedChain] = []
+    for step in parse(listing.decode("utf-8", "surrogateescape")):
+        if step is None:
+            await meter.give_way()
+        else:
+            chains = step
+    return chains
 
 
 def bare(text: str) -> str:

@@ -187,16 +187,25 @@ class NftSocket:
             pass
         return b"".join(out)
 
-    def generation(self) -> int:
-        """The rule set's generation: it moves with every transaction, never with packets."""
+    def get(self, kind: int, family: int, body: bytes = b"") -> bytes:
+        """The one message that answers a question. Raises OSError with the kernel's errno."""
         self._drain()
-        self._socket.send(message(NFT_MSG_GETGEN, NLM_F_REQUEST, self._next(), AF_UNSPEC))
+        seq = self._next()
+        self._socket.send(message(kind, NLM_F_REQUEST, seq, family, body))
         n = self._socket.recv_into(self._buffer)
-        for kind, _, start, end in messages(self._buffer, n):
-            if kind == NLMSG_ERROR:
+        for got, _, start, end in messages(self._buffer, n):
+            if struct.unpack_from("=I", self._buffer, start + 8)[0] != seq:
+                continue
+            if got == NLMSG_ERROR:
                 code = -struct.unpack_from("=i", self._buffer, start + 16)[0]
                 raise OSError(code, os.strerror(code))
-            for which, value, _ in attributes(self._buffer, start + 20, end):
-                if which == 1:  # NFTA_GEN_ID
-                    return int(_U32.unpack_from(self._buffer, value)[0])
+            return bytes(self._buffer[start:end])
+        raise OSError(errno.EPROTO, "no answer in what the kernel sent")
+
+    def generation(self) -> int:
+        """The rule set's generation: it moves with every transaction, never with packets."""
+        data = self.get(NFT_MSG_GETGEN, AF_UNSPEC)
+        for which, value, _ in attributes(data, 20, len(data)):
+            if which == 1:  # NFTA_GEN_ID
+                return int(_U32.unpack_from(data, value)[0])
         raise OSError(errno.EPROTO, "no generation in the kernel's answer")

@@ -1,16 +1,21 @@
 """Tables, chains and rule counters of nf_tables, read over netlink: cheap, and the same for iptables-nft.
 
 Texts are not read here. A rule set of 100,000 rules costs `nft -j` eight seconds and this file a few tenths
-where the rules are spread over many chains.
+where the rules are spread over many chains. A chain of very many rules is dear: for every 32 KiB of a dump the
+kernel walks its rules from the first one (nf_tables_dump_rules), 100,000 rules take it 2 to 3 s. Such a chain is
+read whole more rarely; in between, the rules on screen are asked for singly, at most 3.2 ms each (the 100,000th:
+nft_rule_lookup walks, too).
 """
 
-import asyncio
+import errno
 import re
 import struct
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cttui.kernel import nft_netlink as nl
+from cttui.kernel.rule_commands import Meter
 
 _U64 = struct.Struct(">Q")
 _COUNTER = re.compile(
@@ -20,10 +25,16 @@ _COUNTER = re.compile(
 )
 WHOLE_DUMP_RULES = 5000
 """Up to here one dump for everything; above, one a chain: the kernel's walk is quadratic in what it dumps."""
-LONG_CHAIN_RULES = 20_000
-"""A chain this long costs 0.1 s and more a reading (100,000 rules: 2.1 to 2.9 s, all of it in the kernel)."""
-LONG_CHAIN_DUTY = 0.07
-"""Share of a core for the counters of each long chain; in between its last reading stands, with its age."""
+DEAR_S = 0.3
+"""A chain that costs so much CPU a reading is dear."""
+DEAR_DUTY = 0.05
+"""Share of a core for whole readings of dear chains, all together."""
+
+WATCHED_S = 0.3
+"""CPU seconds a reading for the rules on screen of dear chains: the first ones in the screen's order."""
+
+Watched = Mapping[tuple[str, str, str], Sequence[int]]
+"""Chain → indices of the rules on screen."""
 
 
 @dataclass(slots=True)
@@ -40,9 +51,14 @@ class RawChain:
     policy_packets: int | None = None
     policy_bytes: int | None = None
     table_handle: int = 0
+    use: int = 0
+    """Its rules, and the rules that jump to it."""
     read_at_s: float = 0.0
     """Monotonic time of its rules' counters."""
     cost_s: float = 0.0
+    """CPU seconds of its last whole reading; 0 where chains are read all at once."""
+    fresh: dict[int, float] = field(default_factory=dict)
+    """Index → monotonic time of counters that were read singly since."""
     handles: list[int] = field(default_factory=list)
     packets: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
@@ -52,32 +68,36 @@ class RawChain:
         """(family, table, chain)."""
         return self.family, self.table, self.chain
 
+    @property
+    def dear(self) -> bool:
+        """Whether its counters are read more rarely than the rest."""
+        return self.cost_s > DEAR_S
+
 
 Chains = dict[tuple[str, str, str], RawChain]
 
 
 class NftRules:
-    """Reads the rule set's structure and counters. `cost_s` is the CPU time of the last read, the kernel's included."""
+    """Reads the rule set's structure and counters."""
 
     def __init__(self) -> None:
         self._socket = nl.NftSocket()
-        self._last_total = 0
         self._last: Chains = {}
-        self._since = 0.0
         self._unfinished = False
-        self.cost_s = 0.0
+        self.dear_s = 0.0
+        """CPU seconds of the last read that went into whole readings of dear chains."""
 
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
 
-    async def read(self) -> tuple[int, Chains]:
-        """(generation, chains). Raises OSError: EPERM without CAP_NET_ADMIN in the namespace's user namespace.
+    async def read(self, meter: Meter, watched: Watched, whole: bool) -> tuple[int, Chains]:
+        """(generation, chains). `whole` reads dear chains, too, and not only their `watched` rules.
 
-        A read that a transaction falls into is taken again; after five times InterruptedError.
+        Raises OSError: EPERM without CAP_NET_ADMIN in the namespace's user namespace. A read that a transaction
+        falls into is taken again; after five times InterruptedError.
         """
-        self.cost_s = 0.0
-        self._since = time.thread_time()
+        self.dear_s = 0.0
         for _ in range(5):
             if self._unfinished:
                 # A dump cut short goes on arriving; a new socket is cheaper than taking the rest.
@@ -86,22 +106,24 @@ class NftRules:
             self._unfinished = True
             before = self._socket.generation()
             try:
-                chains = await self._chains()
-                await self._rules(chains)
+                chains = await self._chains(meter)
+                await self._rules(chains, meter, watched, whole)
             except InterruptedError:
                 continue
             after = self._socket.generation()
             self._unfinished = False
             if after == before:
-                self._last_total = sum(len(c.handles) for c in chains.values())
                 self._last = chains
-                self.cost_s += time.thread_time() - self._since
                 return before, chains
-        raise InterruptedError(4, "The rule set changes faster than it can be read.")
+        raise InterruptedError(errno.EINTR, "The rule set changes faster than it can be read.")
 
-    async def _chains(self) -> Chains:
+    def generation(self) -> int:
+        """The rule set's generation now."""
+        return self._socket.generation()
+
+    async def _chains(self, meter: Meter) -> Chains:
         tables: dict[tuple[str, str], int] = {}
-        for part in await self._dump(nl.NFT_MSG_GETTABLE, nl.AF_UNSPEC, b""):
+        for part in await self._dump(nl.NFT_MSG_GETTABLE, nl.AF_UNSPEC, b"", meter):
             for _, _, start, end in nl.messages(part, len(part)):
                 table, handle = "", 0
                 for kind, at, stop in nl.attributes(part, start + 20, end):
@@ -111,34 +133,56 @@ class NftRules:
                         (handle,) = _U64.unpack_from(part, at)
                 tables[nl.FAMILIES.get(part[start + 16], ""), table] = handle
         out: Chains = {}
-        data = await self._dump(nl.NFT_MSG_GETCHAIN, nl.AF_UNSPEC, b"")
-        for part in data:
+        for part in await self._dump(nl.NFT_MSG_GETCHAIN, nl.AF_UNSPEC, b"", meter):
             for _, _, start, end in nl.messages(part, len(part)):
                 chain = _chain(part, start, end)
                 chain.table_handle = tables.get(chain.key[:2], 0)
                 out[chain.key] = chain
         return out
 
-    async def _rules(self, chains: Chains) -> None:
+    async def _rules(self, chains: Chains, meter: Meter, watched: Watched, whole: bool) -> None:
         now = time.monotonic()
-        if self._last_total <= WHOLE_DUMP_RULES:
+        if sum(c.use for c in chains.values()) <= WHOLE_DUMP_RULES:
             for chain in chains.values():
                 chain.read_at_s = now
-            await self._dump(nl.NFT_MSG_GETRULE, nl.AF_UNSPEC, b"", chains)
+            await self._dump(nl.NFT_MSG_GETRULE, nl.AF_UNSPEC, b"", meter, chains)
             return
+        dear_s = sum(c.cost_s for c in self._last.values() if c.dear)
+        singly_s = 0.0
         for key, chain in chains.items():
             last = self._last.get(key)
-            if last is not None and len(last.handles) > LONG_CHAIN_RULES and last.table_handle == chain.table_handle and now - last.read_at_s < last.cost_s / LONG_CHAIN_DUTY:  # fmt: skip
-                chain.handles, chain.packets, chain.sizes = last.handles, last.packets, last.sizes
-                chain.read_at_s, chain.cost_s = last.read_at_s, last.cost_s
+            dear = last is not None and last.dear and last.table_handle == chain.table_handle
+            if dear and last is not None and not whole and now - last.read_at_s < dear_s / DEAR_DUTY:
+                before = meter.spent_s
+                await self._watched(chain, last, watched.get(key, ()), meter, WATCHED_S - singly_s)
+                singly_s += meter.spent_s - before
                 continue
-            chain.read_at_s = now
-            before = self.cost_s - self._since + time.thread_time()
-            body = nl.text(1, chain.table) + nl.text(2, chain.chain)
-            await self._dump(nl.NFT_MSG_GETRULE, nl.FAMILY_NUMBERS[chain.family], body, chains)
-            chain.cost_s = self.cost_s - self._since + time.thread_time() - before
+            chain.read_at_s = time.monotonic()
+            before = meter.spent_s
+            await self._dump(nl.NFT_MSG_GETRULE, nl.FAMILY_NUMBERS[chain.family], _names(chain), meter, chains)  # fmt: skip
+            chain.cost_s = meter.spent_s - before
+            if dear or chain.dear:
+                self.dear_s += chain.cost_s
 
-    async def _dump(self, kind: int, family: int, body: bytes, into: Chains | None = None) -> list[bytes]:
+    async def _watched(self, chain: RawChain, last: RawChain, indices: Sequence[int], meter: Meter, most_s: float) -> None:  # fmt: skip
+        """The chain as it was read last, with the counters of some rules as they are now."""
+        end = meter.spent_s + most_s
+        chain.handles, chain.packets, chain.sizes = last.handles, list(last.packets), list(last.sizes)
+        chain.read_at_s, chain.cost_s, chain.fresh = last.read_at_s, last.cost_s, dict(last.fresh)
+        names = _names(chain)
+        for i in indices:
+            if i >= len(chain.handles) or meter.spent_s > end:
+                continue
+            handle = nl.attr(3, _U64.pack(chain.handles[i]))
+            try:
+                data = self._socket.get(nl.NFT_MSG_GETRULE, nl.FAMILY_NUMBERS[chain.family], names + handle)
+            except FileNotFoundError:
+                continue  # deleted meanwhile: the next whole reading says so
+            chain.packets[i], chain.sizes[i] = _counts(data, 0, len(data))
+            chain.fresh[i] = time.monotonic()
+            await meter.give_way()
+
+    async def _dump(self, kind: int, family: int, body: bytes, meter: Meter, into: Chains | None = None) -> list[bytes]:  # fmt: skip
         """Datagrams of a dump; with `into`, rules are taken from each at once and nothing is kept."""
         out: list[bytes] = []
         seq = self._socket.start_dump(kind, family, body)
@@ -151,11 +195,13 @@ class NftRules:
                     out.append(part)
                 else:
                     _take_rules(part, into)
-            if time.thread_time() - self._since > 0.004:
-                self.cost_s += time.thread_time() - self._since
-                await asyncio.sleep(0)
-                self._since = time.thread_time()
+            await meter.give_way()
         return out
+
+
+def _names(chain: RawChain) -> bytes:
+    """NFTA_RULE_TABLE and NFTA_RULE_CHAIN."""
+    return nl.text(1, chain.table) + nl.text(2, chain.chain)
 
 
 def _string(data: bytes, start: int, end: int) -> str:
@@ -185,6 +231,8 @@ def _chain(data: bytes, start: int, end: int) -> RawChain:
                     chain.device = ", ".join(names_of)
         elif kind == 5:  # NFTA_CHAIN_POLICY
             chain.policy = "ACCEPT" if struct.unpack_from(">I", data, at)[0] else "DROP"
+        elif kind == 6:  # NFTA_CHAIN_USE
+            (chain.use,) = struct.unpack_from(">I", data, at)
         elif kind == 8:  # NFTA_CHAIN_COUNTERS
             for inner, value, _ in nl.attributes(data, at, stop):
                 if inner == 1:  # NFTA_COUNTER_BYTES
@@ -217,17 +265,21 @@ def _take_rules(data: bytes, into: Chains) -> None:
             last_key, chain = key, into.get(_rule_key(data, start, end))
         if chain is not None:
             chain.handles.append(_U64.unpack_from(data, at + 4)[0])
-            found = _COUNTER.search(data, at, end)
-            if found is None:
-                chain.packets.append(-1)
-                chain.sizes.append(-1)
-            else:
-                later = _COUNTER.search(data, found.end(), end)
-                while later is not None:
-                    found, later = later, _COUNTER.search(data, later.end(), end)
-                chain.sizes.append(int.from_bytes(found[1], "big"))
-                chain.packets.append(int.from_bytes(found[2], "big"))
+            packets, octets = _counts(data, at, end)
+            chain.packets.append(packets)
+            chain.sizes.append(octets)
         start = (end + 3) & ~3
+
+
+def _counts(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """(packets, bytes) of a rule's last counter, which stands next to its verdict; -1 without one."""
+    found = _COUNTER.search(data, start, end)
+    if found is None:
+        return -1, -1
+    later = _COUNTER.search(data, found.end(), end)
+    while later is not None:
+        found, later = later, _COUNTER.search(data, later.end(), end)
+    return int.from_bytes(found[2], "big"), int.from_bytes(found[1], "big")
 
 
 def _rule_key(data: bytes, start: int, end: int) -> tuple[str, str, str]:

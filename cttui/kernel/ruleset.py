@@ -2,9 +2,9 @@
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -12,6 +12,9 @@ import numpy as np
 from cttui.kernel import iptables_save, nft_json
 from cttui.model.hooks import Chain, Rule
 from cttui.model.path import chain_order
+
+if TYPE_CHECKING:
+    from cttui.kernel.rates import Rates
 
 ANSWER_RULES, ANSWER_CHAINS = 4000, 1000
 """What one answer holds at most, whatever the view asks: a frame is 8 MiB, a screen has 60 lines."""
@@ -95,7 +98,11 @@ class ChainRules:
     handles: list[int] | None = None
     table_handle: int = 0
     read_at_s: float = 0.0
-    """Monotonic time of the counters where it is not that of the whole reading (very long nft chains)."""
+    """Monotonic time of the counters where it is not that of the whole reading (nft)."""
+    fresh: dict[int, float] = field(default_factory=dict)
+    """Index → monotonic time of counters that were read later than the chain's (dear nft chains)."""
+    dear: bool = False
+    """Whether its counters are read more rarely than the rest."""
 
     @property
     def key(self) -> ChainKey:
@@ -142,8 +149,10 @@ class RuleSet:
     missing: list[str] = field(default_factory=list)
     """Sentences on what could not be read."""
     cost_s: float = 0.0
-    """CPU seconds this reading took, child processes included."""
-    generation: int = 0
+    """CPU seconds this reading took, child processes included; without dear chains and texts, which are read
+    more rarely."""
+    dear: bool = False
+    """Whether there are chains whose counters are read more rarely than the rest."""
 
     @property
     def total(self) -> int:
@@ -177,9 +186,11 @@ class RuleSet:
             out.append(c.reading(indices, pps, rates.policy(c) if rates is not None else None))
         return chain_order(out)
 
-    def needing_conntrack(self) -> list[Chain]:
-        """Only the chains, and in them only the rules, that mention conntrack."""
-        return chain_order([c.reading(c.texts.needs) for c in self.columns if c.texts.needs])
+    def needing_conntrack(self) -> Iterator[tuple[ChainRules, nft_json.Meaning]]:
+        """Each rule that mentions conntrack with its chain, in path order."""
+        for c in chain_order(c for c in self.columns if c.texts.needs and not c.ours):
+            for i in c.texts.needs:
+                yield c, explain(c.backend, c.texts.lines[i])
 
 
 def hottest(chain: ChainRules, pps: "list[float | None] | None", count: int) -> list[int]:
@@ -216,53 +227,6 @@ def _names(chain: ChainRules) -> list[Any]:
     return out
 
 
-class Rates:
-    """Packets a second of rules and policies, from two readings of the rule set."""
-
-    def __init__(self) -> None:
-        self._now: tuple[float, dict[ChainKey, ChainRules]] | None = None
-        self._before: tuple[float, dict[ChainKey, ChainRules]] | None = None
-        self._known: dict[ChainKey, list[float | None]] = {}
-
-    def take(self, rules: RuleSet, now: float) -> None:
-        """A new reading, `now` in monotonic seconds."""
-        self._before = self._now
-        self._now = now, {c.key: c for c in rules.columns}
-        # The counters of a very long chain may be those of the last reading: so are its rates.
-        before = self._before[1] if self._before is not None else {}
-        same = {c.key for c in rules.columns if c.read_at_s and c.key in before and before[c.key].read_at_s == c.read_at_s}  # fmt: skip
-        self._known = {key: rates for key, rates in self._known.items() if key in same}
-
-    @property
-    def _span_s(self) -> float:
-        return self._now[0] - self._before[0] if self._now and self._before else 0.0
-
-    def of(self, chain: ChainRules) -> list[float | None]:
-        """Each rule's rate; None until two readings, and after a reset or reload of the rule."""
-        known = self._known.get(chain.key)
-        if known is None:
-            before = self._before[1].get(chain.key) if self._before is not None else None
-            span = self._span_s
-            if before is not None and before.read_at_s and chain.read_at_s:
-                span = chain.read_at_s - before.read_at_s
-            if span > 0 and before is not None:
-                known = [None if d is None else d / span for d in moved(before, chain)]
-            else:
-                known = [None] * len(chain.packets)
-            self._known[chain.key] = known
-        return known
-
-    def policy(self, chain: ChainRules) -> float | None:
-        """The policy's rate."""
-        before = self._before[1].get(chain.key) if self._before is not None else None
-        if before is None or self._span_s <= 0 or before.table_handle != chain.table_handle:
-            return None
-        if before.policy_packets is None or chain.policy_packets is None:
-            return None
-        d = chain.policy_packets - before.policy_packets
-        return d / self._span_s if d >= 0 else None
-
-
 def changes(before: RuleSet, after: RuleSet) -> list[Chain]:
     """What the counters grew by, as chains whose `packets` are differences: the food of loss attribution.
 
@@ -275,14 +239,10 @@ def changes(before: RuleSet, after: RuleSet) -> list[Chain]:
         if c.ours:
             continue
         was = old.get(c.key)
-        deltas = moved(was, c)
-        wanted = set(c.texts.leads)
         rules = []
-        for i, d in enumerate(deltas):
+        for i, d in _wanted(was, c):
             n = c.packets[i]
             grown = n if d is None else d
-            if i not in wanted and grown <= 0:
-                continue
             meaning = explain(c.backend, c.texts.lines[i])
             if n < 0 or (meaning.verdict in _MAY_DROP and not meaning.counted):
                 rules.append(c.rule(i, None, None))
@@ -296,3 +256,14 @@ def changes(before: RuleSet, after: RuleSet) -> list[Chain]:
             policy_bytes = max((policy_bytes or 0) - (was.policy_bytes or 0), 0)
         out.append(c.head(rules, policy, policy_bytes))
     return chain_order(out)
+
+
+def _wanted(was: ChainRules | None, c: ChainRules) -> Iterable[tuple[int, int | None]]:
+    """Index and growth of the rules that `changes` tells of. Most chains stand still: those cost little."""
+    leads = c.texts.leads
+    if was is not None and was.packets == c.packets and was.handles == c.handles and was.table_handle == c.table_handle and (c.handles is not None or was.texts.lines == c.texts.lines):  # fmt: skip
+        return [(i, None if c.packets[i] < 0 else 0) for i in leads]
+    wanted = set(leads)
+    return [
+        (i, d) for i, d in enumerate(moved(was, c)) if i in wanted or (c.packets[i] if d is None else d) > 0
+    ]

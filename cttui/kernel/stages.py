@@ -7,7 +7,6 @@ hold one `counter` each: no `ct` expression, so that looking does not switch con
 
 import os
 import struct
-import time
 
 from cttui.kernel import nft_netlink as nl
 from cttui.model.hooks import Stage
@@ -47,13 +46,8 @@ class Stages:
     def __init__(self) -> None:
         self.table = f"cttui_{os.getpid()}"
         self.armed = False
-        self.sentence = ""
-        """Why arming failed."""
-        self.cost_s = 0.0
-        """What the last read took."""
         self._socket: nl.NftSocket | None = None
         self._names = _names()
-        self._previous: tuple[float, list[int]] | None = None
 
     def arm(self) -> None:
         """Make the tables (one for IPv4, one for IPv6) in a single transaction; nothing if already armed.
@@ -70,7 +64,6 @@ class Stages:
             sock.close()
             raise
         self._socket = sock
-        self._previous = None
         self.armed = True
 
     def _transaction(self) -> list[tuple[int, int, int, bytes]]:
@@ -106,17 +99,15 @@ class Stages:
             self._socket.close()
             self._socket = None
         self.armed = False
-        self._previous = None
 
-    def read(self, now: float) -> list[Stage]:
+    def read(self) -> list[Stage]:
         """The counts of every stage in path order, IPv4 then IPv6; [] when not armed.
 
-        Rates are over the time since the previous read (`now` is monotonic seconds). Raises OSError;
-        ENOENT where an administrator flushed the rule set: the tables are gone and `armed` is False.
+        Raises OSError; ENOENT where an administrator flushed the rule set: the tables are gone and `armed` is
+        False.
         """
         if self._socket is None:
             return []
-        started = time.perf_counter()
         counts: list[tuple[str, str, int, int]] = []
         for family in ("ip", "ip6"):
             found = self._read(family)
@@ -124,17 +115,10 @@ class Stages:
         if len(counts) < 2 * len(self._names):
             self.disarm()
             raise FileNotFoundError(2, "The stage counters are gone: the rule set was flushed.")
-        packets = [c[2] for c in counts]
-        rates: list[float | None] = [None] * len(counts)
-        if self._previous is not None and now > self._previous[0]:
-            span = now - self._previous[0]
-            rates = [(a - b) / span for a, b in zip(packets, self._previous[1], strict=True)]
-        self._previous = now, packets
         out = []
-        for (family, name, n, size), pps in zip(counts, rates, strict=True):
+        for family, name, n, size in counts:
             hook, priority, label = self._names[name]
-            out.append(Stage(family=family, hook=hook, priority=priority, label=label, packets=n, bytes=size, pps=pps))  # fmt: skip
-        self.cost_s = time.perf_counter() - started
+            out.append(Stage(family=family, hook=hook, priority=priority, label=label, packets=n, bytes=size))
         return out
 
     def _read(self, family: str) -> dict[str, tuple[int, int]]:

@@ -4,6 +4,7 @@ Hooks and priorities: include/uapi/linux/netfilter_ipv4.h; conntrack's own: nf_c
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -34,7 +35,23 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     stage: Stage | None = None
 
 
-def chain_order(chains: Iterable[Chain]) -> list[Chain]:
+class Placed(Protocol):
+    """Anything that has a chain's place."""
+
+    @property
+    def backend(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def hook(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+
+
+P = TypeVar("P", bound=Placed)
+
+
+def chain_order(chains: Iterable[P]) -> list[P]:
     """All chains as a packet could meet them: by hook and priority, then those only reached by jumps.
 
     Among equal priorities the one made last comes first (nf_hook_entries_grow), which is nft's listing

@@ -16,7 +16,6 @@ from cttui.flows.table import Counts
 from cttui.kernel import ctnetlink, netstat, sysctl
 from cttui.kernel.ctfill import Filler
 from cttui.kernel.kmsg import KernelLog
-from cttui.kernel.rules import conntrack_active
 from cttui.kernel.ruleset import RuleSet
 from cttui.model import filters
 from cttui.model.flow import AF_INET, AF_INET6, Flow
@@ -69,7 +68,7 @@ class Engine:
         self.read_only = hello.read_only
         self._leave_out = hello.leave_out
         self.netns = os.stat("/proc/thread-self/ns/net").st_ino
-        self.privileged, self._why_not = _may_use_ctnetlink()
+        self.privileged = _may_use_ctnetlink()
         self.log = KernelLog()
         self.watch = Watch()
         self.queries = Queries(self.watch)
@@ -77,7 +76,7 @@ class Engine:
             ctnetlink.stats if self.privileged else _stats_without_privilege, netstat.read
         )
         self.capture = Capture(self.watch.store, hello.leave_out)
-        self.hooks = HookWatch(self.counters)
+        self.hooks = HookWatch(self.counters, alone=sandbox is not None)
         self.measure = Measure(self.watch, self.counters, self.hooks, self.capture, self.log, self.netns)
         self.injector = Injector(sandbox) if sandbox is not None else None
         self.warden = Warden()
@@ -108,8 +107,10 @@ class Engine:
         if self.privileged:
             can += ["ctnetlink", "events", "rules"]
         else:
-            for what in ("ctnetlink", "events", "rules"):
-                cannot[what] = self._why_not
+            for what, name in (("ctnetlink", "table"), ("events", "events"), ("rules", "rules")):
+                cannot[what] = (
+                    f"The {name} can be read only with CAP_NET_ADMIN here: run cttui with sudo, or look at the sandbox."
+                )
         if _has_net_raw():
             can.append("capture")
         else:
@@ -340,7 +341,7 @@ class Engine:
                 except filters.FilterError:
                     pass  # the flow page says what is wrong with it
             if ask.hooks is not None:
-                await self.hooks.refresh()
+                await self.hooks.refresh(whole=True)
         self.counters.take(
             self.counters.read(time.monotonic(), store.new_total, store.ended_total, exact=False)
         )
@@ -351,14 +352,16 @@ class Engine:
         sample = self.counters.read(time.monotonic(), store.new_total, store.ended_total, exact=True)
         counts = self._counts.get(None, store.counts)
         if self.privileged:
-            active, why = conntrack_active(self.hooks.rules.needing_conntrack())
+            active, why = self.hooks.active
         else:
             active, why = (
                 None,
                 "The rules can't be read here, so whether one switches conntrack on is unknown.",
             )
         if sample.count and active is not True:
-            active, why = True, f"The table holds {sample.count:,} entries."
+            held = f"the table holds {sample.count:,} {'entry' if sample.count == 1 else 'entries'}"
+            rules = ", though no rule of this namespace switches it on" if self.privileged else ""
+            active, why = True, f"Conntrack is on, or was: {held}{rules}."
         return TableReading(
             count=sample.count,
             maximum=sample.maximum,
@@ -472,7 +475,7 @@ def _packed(address: str) -> bytes:
     return socket.inet_pton(AF_INET6 if ":" in address else AF_INET, address.split("%")[0])
 
 
-def _may_use_ctnetlink() -> tuple[bool, str]:
+def _may_use_ctnetlink() -> bool:
     """Whether ctnetlink answers us. Raises FaultError where the kernel has no conntrack or no ctnetlink."""
     if not Path("/proc/sys/net/netfilter/nf_conntrack_max").exists():
         raise FaultError(
@@ -483,17 +486,14 @@ def _may_use_ctnetlink() -> tuple[bool, str]:
     try:
         ctnetlink.stats()
     except PermissionError:
-        return (
-            False,
-            "The table can be read only with CAP_NET_ADMIN here: run cttui with sudo, or look at the sandbox.",
-        )
+        return False
     except OSError as e:
         raise FaultError(
             "no-ctnetlink",
             f"This kernel does not answer ctnetlink ({e.strerror}).",
             "As root: modprobe nf_conntrack_netlink (CONFIG_NF_CT_NETLINK).",
         ) from None
-    return True, ""
+    return True
 
 
 def _stats_without_privilege() -> dict[str, int]:

@@ -4,45 +4,68 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+import msgspec
+
 from cttui.kernel import netstat
+from cttui.kernel.conntrack_use import conntrack_active
+from cttui.kernel.rates import Rates
 from cttui.kernel.rules import Reader
-from cttui.kernel.ruleset import Rates, RuleSet, changes
+from cttui.kernel.ruleset import RuleSet, changes
 from cttui.kernel.stages import Stages
 from cttui.model.hooks import HooksReading, Loss, Stage
 from cttui.model.messages import HookView
 from cttui.probe import losses
 from cttui.probe.counters import Counters, grown
 
-DUTY = 0.10
+DUTY, DUTY_BESIDE_DEAR = 0.08, 0.03
+"""Share of a core for reading counters. Chains that are dear to read have a share of their own: kernel.nft_rules."""
 SHORTEST_S = 1.0
 LONGEST_S = 10.0
 LOOKED_AT_S = 15.0
 """After this long without a question for hooks nobody looks: reading stops."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Look:
-    """Everything that counts packets, read at one moment: only then do differences add up."""
+    """Everything that counts packets. Stages are read before the rest, and twice after it.
+
+    However much traffic there is, a stage must not seem to miss what rules have not counted yet: a difference
+    goes from the stages after one look to those before a later one. The two readings after it tell how many
+    packets passed while a look was taken.
+    """
 
     at_s: float
-    rules: RuleSet
     stages: list[Stage]
+    rules: RuleSet
     stats: dict[str, int]
     network: dict[str, int]
+    stages_after: list[Stage]
+    stages_last: list[Stage]
+
+
+Gap = tuple[str, str, str]
+"""(family, hook, stage before it)."""
 
 
 class HookWatch:
-    """Reads rules while somebody looks at them, at most DUTY of a core."""
+    """Reads rules while somebody looks at them, at most DUTY of a core. `alone`: in a sandbox."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, *, alone: bool) -> None:
         self.stages = Stages()
         self.first_read = asyncio.Event()
         """Set once the rules have been read."""
+        self.active: tuple[bool | None, str] = None, "The rules have not been read yet."
+        """Whether rules switch conntrack on, and why."""
+        self._alone = alone
         self._counters = counters
         self._reader = Reader()
         self._rates = Rates()
         self._last: Look | None = None
         self._base: Look | None = None
+        self._losses: list[Loss] = []
+        self._unknown: tuple[dict[Gap, int], dict[Gap, int]] = {}, {}
+        """What nothing explained at the last two regular readings."""
+        self._answered: tuple[Look, Look | None, HookView, HooksReading] | None = None
         self._reading = asyncio.Lock()
         self._asked_at = float("-inf")
         self._wake = asyncio.Event()
@@ -62,25 +85,50 @@ class HookWatch:
         """The last reading's rules."""
         return self._last.rules if self._last is not None else RuleSet([])
 
-    async def look(self) -> Look:
-        """One reading of everything, now. Rates are of the regular readings only: theirs is a fair span."""
+    async def look(self, whole: bool = False) -> Look:
+        """One reading of everything, now; `whole`: with every counter, whatever that costs.
+
+        Rates are of the regular readings only: theirs is a fair span.
+        """
         async with self._reading:
-            rules = await self._reader.read()
             now = time.monotonic()
-            try:
-                stages = self.stages.read(now)
-            except OSError:
-                stages = []  # an administrator flushed the rule set: the counters are gone
-            self._last = Look(now, rules, stages, self._counters.read_stats(), netstat.read())
+            before = self._read_stages()
+            rules = await self._reader.read(whole)
+            stats, network = self._counters.read_stats(), netstat.read()
+            after, last = self._read_stages(), self._read_stages()
+            self._last = Look(now, before, rules, stats, network, after, last)
+            self.active = conntrack_active(rules, alone=self._alone)
+            self._losses = losses_between(self._base, self._last, self._counters.was_full) if self._base else []  # fmt: skip
             return self._last
 
-    async def refresh(self) -> None:
+    def _read_stages(self) -> list[Stage]:
+        try:
+            return self.stages.read()
+        except OSError:
+            return []  # an administrator flushed the rule set: the counters are gone
+
+    async def refresh(self, whole: bool = False) -> None:
         """A regular reading: rates, and the baseline of losses if there is none yet."""
-        last = await self.look()
-        self._rates.take(last.rules, last.at_s)
+        last = await self.look(whole)
+        self._rates.take(last.rules, last.stages, last.at_s)
         if self._base is None:
             self._base = last
+        self._unknown = (
+            self._unknown[1],
+            {_gap(x): x.packets for x in self._losses if x.cause == losses.UNKNOWN},
+        )
         self.first_read.set()
+
+    def _sure_losses(self) -> list[Loss]:
+        """What is unexplained counts once two readings say so: a packet between two stages is on its way."""
+        out = []
+        for x in self._losses:
+            if x.cause == losses.UNKNOWN:
+                sure = min(x.packets, *(known.get(_gap(x), 0) for known in self._unknown))
+                x = msgspec.structs.replace(x, packets=sure)
+            if x.packets:
+                out.append(x)
+        return out
 
     async def run(self) -> None:
         """Read for ever, while somebody looks."""
@@ -90,7 +138,8 @@ class HookWatch:
                 await self._wake.wait()
             await self.refresh()
             self._wake.clear()
-            interval = min(max(SHORTEST_S, self.rules.cost_s / DUTY), LONGEST_S)
+            duty = DUTY_BESIDE_DEAR if self.rules.dear else DUTY
+            interval = min(max(SHORTEST_S, self.rules.cost_s / duty), LONGEST_S)
             try:
                 async with asyncio.timeout(interval):
                     await self._wake.wait()
@@ -105,13 +154,13 @@ class HookWatch:
         """Count stages ourselves; losses are measured from the next reading on. Raises OSError."""
         self.stages.arm()
         self._asked_at = time.monotonic()
-        self._base = None
+        self._base, self._losses, self._unknown = None, [], ({}, {})
         self._wake.set()
 
     def disarm(self) -> None:
         """Remove our counters."""
         self.stages.disarm()
-        self._base = None
+        self._base, self._losses, self._unknown = None, [], ({}, {})
 
     def reading(self, view: HookView) -> HooksReading:
         """The last reading, cut to the view, and where packets went missing since the counters were armed."""
@@ -121,18 +170,22 @@ class HookWatch:
         last = self._last
         if last is None:
             return HooksReading()
-        return HooksReading(
-            chains=last.rules.view(self._rates, view.rules_per_chain, view.order, view.first),
-            stages=last.stages,
-            losses=losses_between(self._base, last, self._counters.was_full)
-            if self._base is not None
-            else [],
+        if self._answered is not None and self._answered[:3] == (last, self._base, view):
+            return self._answered[3]
+        chains = last.rules.view(self._rates, view.rules_per_chain, view.order, view.first)
+        self._reader.watched = {(c.family, c.table, c.chain): [r.number - 1 for r in c.rules] for c in chains}
+        reading = HooksReading(
+            chains=chains,
+            stages=self._rates.of_stages(last.stages),
+            losses=self._sure_losses(),
             stages_armed=self.stages.armed,
             rules_total=sum(len(c.texts.lines) for c in last.rules.columns if not c.ours),
             missing=last.rules.missing,
             network=last.network,
             network_rates=self._counters.network_rates,
         )
+        self._answered = last, self._base, view, reading
+        return reading
 
     def close(self) -> None:
         """Let go of sockets and counters."""
@@ -140,14 +193,20 @@ class HookWatch:
         self._reader.close()
 
 
+def _gap(loss: Loss) -> Gap:
+    return loss.family, loss.hook, loss.after
+
+
 def losses_between(before: Look, after: Look, full: bool | None) -> list[Loss]:
     """Packets that one stage counted and the next did not, between two readings; none without stages."""
     if not after.stages:
         return []
     return losses.attribute(
-        losses.stage_growth(before.stages, after.stages),
+        losses.stage_growth(before.stages_after, after.stages),
         grown(after.stats, before.stats),
         changes(before.rules, after.rules),
         netstat.delta(before.network, after.network),
         full,
+        {losses.place(s): s.packets for s in losses.stage_growth(before.stages_after, before.stages_last)},
+        [f"{c.table} {c.chain}" for c in after.rules.columns if c.dear and c.read_at_s < after.at_s],
     )

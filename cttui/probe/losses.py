@@ -6,7 +6,7 @@ IPReversePathFilter before it), ip_fragment.c (Reasm*), udp.c, tcp_ipv4.c.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -50,6 +50,9 @@ _SOCKET = {
 _PREFIX = {"ip": "Ip", "ip6": "Ip6"}
 UNKNOWN = "unknown"
 
+Place = tuple[str, str, int]
+"""(family, hook, priority) of a stage."""
+
 
 @dataclass(slots=True)
 class _Gap:
@@ -62,6 +65,8 @@ class _Gap:
     low: int
     high: int
     left: int
+    behind: list[str] = field(default_factory=list)
+    """Chains here whose counters are older than the stages'."""
     suspects: list[str] = field(default_factory=list)
     """What may have dropped here without a counter to say so."""
 
@@ -70,10 +75,19 @@ class _Gap:
 class _Source:
     """A rule or policy that dropped `packets`, in one of several gaps."""
 
+    name: str
+    verb: str
+    text: str
     packets: int
-    cause: str
-    source: str
     gaps: list[_Gap]
+
+    @property
+    def cause(self) -> str:
+        return f"{self.verb} by {self.name}" + (f": {self.text}" if self.text else "")
+
+    @property
+    def source(self) -> str:
+        return f"{self.name.removeprefix('the policy of ')}{'' if self.text or ' rule ' in self.name else ' policy'} +{self.packets}"
 
 
 def attribute(
@@ -82,46 +96,57 @@ def attribute(
     chains: Iterable[Chain],
     network: dict[str, int],
     table_full: bool | None = None,
+    slack: Mapping[Place, int] | None = None,
+    behind: Iterable[str] = (),
 ) -> list[Loss]:
     """The losses between stages, from differences of all counters over one and the same time.
 
-    `chains` as from kernel.rules.changes. `table_full` is whether the conntrack table was at its limit during
-    that time (an early_drop says so too). Losses are in path order; those with `is_loss` False were merged.
+    `chains` as from kernel.ruleset.changes. `table_full` is whether the conntrack table was at its limit during
+    that time (an early_drop says so too). `slack`: packets that passed a stage while the stages were being read
+    for the first time; nobody knows whether they had passed the next one then. `behind`: chains ("table chain")
+    with counters older than the stages'. Losses are in path order; those with `is_loss` False were merged, or
+    will be explained by what is behind.
     """
+    slack = slack or {}
     by_hook: dict[tuple[str, str], list[Stage]] = {}
     for stage in stages:
         by_hook.setdefault((stage.family, stage.hook), []).append(stage)
     for of_hook in by_hook.values():
         of_hook.sort(key=lambda s: s.priority)
     gaps = [
-        _Gap(family, hook, a.label, b.label, a.priority, b.priority, a.packets - b.packets)
+        _Gap(family, hook, a.label, b.label, a.priority, b.priority, missing)
         for (family, hook), of_hook in by_hook.items()
         for a, b in itertools.pairwise(of_hook)
-        if a.packets > b.packets
+        if (missing := a.packets - slack.get(place(a), 0) - b.packets) > 0
     ]
-    losses = _rules(gaps, list(chains))
+    losses = _rules(gaps, list(chains), set(behind))
     losses += _defragmentation(gaps, network)
     losses += _conntrack(gaps, stats, table_full)
     # OutDiscards counts what rules took in OUTPUT, too (__ip_local_out).
     taken = {f: sum(x.packets for x in losses if x.family == f and x.hook == "output") for f in _PREFIX}
     discards = {f"{p}OutDiscards": network.get(f"{p}OutDiscards", 0) - taken[f] for f, p in _PREFIX.items()}
-    losses += _routing(by_hook, network | discards)
+    losses += _routing(by_hook, network | discards, slack)
     losses += _confirm(by_hook, stats, network)
     losses += _sockets(by_hook, network)
+    losses += [_loss(g, g.left, f"perhaps dropped by {g.behind[0]}, whose counters are older", "", False) for g in gaps if g.left > 0 and g.behind]  # fmt: skip
     losses += [
-        Loss(family=g.family, hook=g.hook, after=g.after, before=g.before, packets=g.left, cause=UNKNOWN,
-             source="perhaps " + "; ".join(g.suspects[:3]) if g.suspects else "")
-        for g in gaps if g.left > 0
-    ]  # fmt: skip
+        _loss(g, g.left, UNKNOWN, "perhaps " + "; ".join(g.suspects[:3]) if g.suspects else "")
+        for g in gaps
+        if g.left > 0
+    ]
     return sorted(losses, key=lambda loss: _order(loss, by_hook))
+
+
+def place(stage: Stage) -> Place:
+    return stage.family, stage.hook, stage.priority
 
 
 def stage_growth(before: Iterable[Stage], after: Iterable[Stage]) -> list[Stage]:
     """What the stages counted between two readings; all of it where the counters were armed anew meanwhile."""
-    known = {(s.family, s.hook, s.priority): s for s in before}
+    known = {place(s): s for s in before}
     out = []
     for s in after:
-        was = known.get((s.family, s.hook, s.priority))
+        was = known.get(place(s))
         fresh = was is None or s.packets < was.packets
         out.append(
             s if fresh or was is None
@@ -148,7 +173,7 @@ def _loss(gap: _Gap, packets: int, cause: str, source: str, is_loss: bool = True
 # ---------------------------------------------------------------------------------------------------- rules
 
 
-def _rules(gaps: list[_Gap], chains: list[Chain]) -> list[Loss]:
+def _rules(gaps: list[_Gap], chains: list[Chain], behind: set[str]) -> list[Loss]:
     """What rules and policies with a counter dropped; what has none is noted as a suspect."""
     reached = path.reached_from(chains)
     sources: list[_Source] = []
@@ -158,18 +183,20 @@ def _rules(gaps: list[_Gap], chains: list[Chain]) -> list[Loss]:
         if not where:
             continue
         title = f"{chain.table} {chain.chain}"
+        if title in behind:
+            for gap in where:
+                gap.behind.append(title)
         for rule in chain.rules:
             if rule.verdict in _DROPS and rule.packets:
                 word = "rejected" if rule.verdict == "REJECT" else "dropped"
-                cause = f"{word} by {title} rule {rule.number}: {rule.text}"
-                sources.append(_Source(rule.packets, cause, f"{title} rule {rule.number} +{rule.packets}", where))  # fmt: skip
+                sources.append(_Source(f"{title} rule {rule.number}", word, rule.text, rule.packets, where))
             elif rule.verdict in _MAY_DROP and rule.packets != 0 and not (rule.verdict in _DROPS and rule.packets):  # fmt: skip
                 for gap in where:
                     gap.suspects.append(f"{title} rule {rule.number}: {rule.text}")
         if chain.hook and chain.policy == "DROP":
             here = [g for g in where if _within(chain, g)]
             if chain.policy_packets:
-                sources.append(_Source(chain.policy_packets, f"dropped by the policy of {title}", f"{title} policy +{chain.policy_packets}", here))  # fmt: skip
+                sources.append(_Source(f"the policy of {title}", "dropped", "", chain.policy_packets, here))
             elif chain.policy_packets is None:
                 for gap in here:
                     gap.suspects.append(f"policy DROP of {title}, which has no counter")
@@ -185,7 +212,8 @@ def _within(base: Chain, gap: _Gap) -> bool:
 def _settle(sources: list[_Source]) -> list[Loss]:
     """Give each source's packets to the gap where they are missing; where that is not certain, to none.
 
-    Certain: a source with one gap left, or one whose count is exactly what all its gaps miss together.
+    Certain: a source with one gap left, or one that dropped at least what all its gaps miss together (an inet
+    rule drops in two families). Several that share their gaps and dropped all of it are named together.
     """
     out: list[Loss] = []
     waiting = sources
@@ -197,18 +225,41 @@ def _settle(sources: list[_Source]) -> list[Loss]:
             open_gaps = [g for g in source.gaps if g.left > 0]
             if not open_gaps:
                 continue
-            if len(open_gaps) == 1 or sum(g.left for g in open_gaps) == source.packets:
+            if len(open_gaps) == 1 or sum(g.left for g in open_gaps) <= source.packets:
                 for gap in open_gaps:
                     out.append(_loss(gap, min(gap.left, source.packets), source.cause, source.source))
                     progress = True
             else:
                 still.append(source)
         waiting = still
-    for source in waiting:
-        for gap in source.gaps:
-            if gap.left > 0:
-                gap.suspects.append(source.source)
+    for together in _sharing(waiting):
+        gaps = {id(g): g for source in together for g in source.gaps if g.left > 0}.values()
+        if sum(g.left for g in gaps) <= sum(source.packets for source in together):
+            names = [source.name for source in together[:3]]
+            if len(together) > 3:
+                names.append(f"{len(together) - 3} more rules")
+            cause = f"dropped by {', '.join(names[:-1])} or {names[-1]}"
+            out += [_loss(g, g.left, cause, ", ".join(source.source for source in together[:3])) for g in gaps]  # fmt: skip
+            continue
+        for source in together:
+            for gap in source.gaps:
+                if gap.left > 0:
+                    gap.suspects.append(source.source)
     return out
+
+
+def _sharing(sources: list[_Source]) -> list[list[_Source]]:
+    """Sources that have open gaps in common, directly or through others, in groups."""
+    groups: list[tuple[set[int], list[_Source]]] = []
+    for source in sources:
+        gaps = {id(g) for g in source.gaps if g.left > 0}
+        members = [source]
+        for group in [g for g in groups if g[0] & gaps]:
+            groups.remove(group)
+            gaps |= group[0]
+            members = group[1] + members
+        groups.append((gaps, members))
+    return [members for _, members in groups]
 
 
 # ------------------------------------------------------------------------------------- between the hooks
@@ -263,20 +314,20 @@ def _conntrack(gaps: list[_Gap], stats: dict[str, int], table_full: bool | None)
     return [_loss(g, min(g.left, dropped), cause, f"drop +{min(g.left, dropped)}") for g in here]
 
 
-def _routing(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int]) -> list[Loss]:
+def _routing(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int], slack: Mapping[Place, int]) -> list[Loss]:  # fmt: skip
     """Between PREROUTING and INPUT or FORWARD, and between OUTPUT or FORWARD and POSTROUTING."""
     out: list[Loss] = []
     for family in _PREFIX:
         ends = {hook: (s[0], s[-1]) for (f, hook), s in by_hook.items() if f == family and s}
         if {"prerouting", "input", "forward"} <= ends.keys():
             last = ends["prerouting"][1]
-            missing = last.packets - ends["input"][0].packets - ends["forward"][0].packets
-            causes = dict(_ROUTING_IN[family])
+            missing = last.packets - slack.get(place(last), 0) - ends["input"][0].packets - ends["forward"][0].packets  # fmt: skip
             gap = _Gap(family, "prerouting", last.label, "routing", 0, 0, missing)
-            out += _named(gap, causes, network)
+            out += _named(gap, _ROUTING_IN[family], network)
         if {"output", "forward", "postrouting"} <= ends.keys():
-            last = ends["output"][1]
-            missing = last.packets + ends["forward"][1].packets - ends["postrouting"][0].packets
+            last, on = ends["output"][1], ends["forward"][1]
+            passed = last.packets + on.packets - slack.get(place(last), 0) - slack.get(place(on), 0)
+            missing = passed - ends["postrouting"][0].packets
             gap = _Gap(family, "output", last.label, "postrouting", 0, 0, missing)
             out += _named(gap, _ROUTING_OUT[family], network)
     return out

@@ -67,7 +67,7 @@ class Measure:
 
     async def _read(self) -> Baseline:
         store = self._watch.store
-        look = await self._hooks.look()
+        look = await self._hooks.look(whole=True)
         return Baseline(
             self._counters.read(time.monotonic(), store.new_total, store.ended_total, exact=True),
             look,
@@ -129,7 +129,7 @@ class Measure:
             stats=grown(after.look.stats, before.look.stats),
             network=netstat.delta(before.look.network, after.look.network),
             counters=deltas(changes(before.look.rules, after.look.rules)),
-            stages=losses.stage_growth(before.look.stages, after.look.stages),
+            stages=losses.stage_growth(before.look.stages_after, after.look.stages),
             losses=losses_between(before.look, after.look, self._counters.was_full),
             kernel_log=self._log.since_mark(self._netns),
         )

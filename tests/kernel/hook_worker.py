@@ -16,15 +16,16 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from cttui.kernel import ctnetlink, netstat
+from cttui.kernel.conntrack_use import conntrack_active
 from cttui.kernel.ctfill import Filler
-from cttui.kernel.rules import Reader, changes, conntrack_active
+from cttui.kernel.rules import Reader
+from cttui.kernel.ruleset import changes
 from cttui.kernel.stages import Stages
 from cttui.probe import losses
 
@@ -187,12 +188,12 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
         top = int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
         for _ in Filler().fill(top - spec["free"]):
             pass
-    rules0, stages0 = await reader.read(), stages.read(time.monotonic())
+    rules0, stages0 = await reader.read(), stages.read()
     stats0, net0 = ctnetlink.stats(), netstat.read()
     sent = sum(send(fd, burst) for burst in spec.get("bursts", []))
     if queue is not None:
         queue.release(sent)
-    rules1, stages1 = await reader.read(), stages.read(time.monotonic())
+    rules1, stages1 = await reader.read(), stages.read()
     stats1, net1 = ctnetlink.stats(), netstat.read()
     oracle_stats: dict[str, int] = {}
     for name, value in re.findall(r"(\w+)=(\d+)", command("conntrack -S")):
@@ -206,7 +207,7 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
     found = losses.attribute(grown, stats, moved, network, full)
     family = spec.get("family", "ip")
     account = losses.balance(grown, found, family)
-    active = {f: conntrack_active(rules1.chains, f) for f in ("ip", "ip6")}
+    active = {f: conntrack_active(rules1, f) for f in ("ip", "ip6")}
     return {
         "sent": sent,
         "stages": [fields(s) for s in grown],

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.kernel
 ROOT = Path(__file__).parents[2]
 READ = """
 import asyncio, json, time
-from cttui.kernel import rules
+from cttui.kernel import rule_commands, rules
 async def main():
     reader = rules.Reader()
     worst, last, stop = 0.0, time.perf_counter(), False
@@ -23,7 +23,7 @@ async def main():
     for line in {lines!r}:
         import subprocess
         subprocess.run(line, check=True, shell=True)
-    again = await reader.read()
+    again = await reader.read(whole=True)
     chains = again.chains
     print(json.dumps(dict(first=first.total, total=again.total, missing=again.missing, cost=again.cost_s, chains=[
         [c.backend, c.family, c.table, c.chain, c.hook, c.priority, c.policy, [[r.text, r.packets, r.verdict, r.conntrack] for r in c.rules]]
@@ -120,7 +120,7 @@ def links(tmp_path, *names):
 def test_missing_commands_are_said_and_counters_still_shown(netns, tmp_path, present, monkeypatch):
     netns.run("sh", "-c", NFT + ";" + LEGACY + ";" + NATIVE)
     links(tmp_path, *present)
-    code = READ.format(lines=()).replace("async def main", f"rules._SBIN = {str(tmp_path)!r}\nasync def main")
+    code = READ.format(lines=()).replace("async def main", f"rule_commands._SBIN = {str(tmp_path)!r}\nasync def main")
     env = dict(os.environ, PATH=str(tmp_path))
     done = subprocess.run([*_with_absolute(netns.prefix), sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, env=env)  # fmt: skip
     assert done.returncode == 0, done.stderr
