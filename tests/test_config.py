@@ -62,6 +62,37 @@ def test_a_slip_is_named_with_its_place(text: str, says: list[str]) -> None:
         assert word in sentence
 
 
+def test_every_setting_can_be_given_as_a_flag() -> None:
+    before = config.parse('theme = "paper"\nlow_bandwidth = true\n[keys]\nfreeze = "p"', FILE)
+    words = ["low_bandwidth=false", "flows.columns=src, dst", "burst.count=7", "rate_hz=2", "keys.copy=c"]
+    after = config.override(before, [*words, "burst.line=IP()/UDP(dport=53)"])
+    assert (after["theme"], after["low_bandwidth"], after["rate_hz"]) == ("paper", False, 2.0)
+    assert (after["flows.columns"], after["burst.count"]) == (["src", "dst"], 7)
+    assert after["burst.line"] == "IP()/UDP(dport=53)", "an equals sign in the value is the value's"
+    assert after.keys == {"freeze": "p", "copy": "c"}
+    for setting in config.SETTINGS:
+        text = ",".join(setting.default) if isinstance(setting.default, list) else config._toml(setting.default).strip('"')  # fmt: skip
+        given = config.override(config.Config(), [f"{config.full_name(setting)}={text}"])
+        assert given[config.full_name(setting)] == setting.default
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("flows.srot=age", ["--set: there is no setting flows.srot", "Did you mean sort?"]),
+        ("rate_hz=fast", ["--set: rate_hz must be a number, not"]),
+        ("rate_hz", ["--set: rate_hz must be a number"]),
+        ("rate_hz=9", ["--set: rate_hz must be at most 4"]),
+        ("unfocused=slwo", ["--set: unfocused may be", "Did you mean slow?"]),
+    ],
+)
+def test_a_wrong_flag_is_named(word: str, said: list[str]) -> None:
+    with pytest.raises(FaultError) as caught:
+        config.override(config.Config(), [word])
+    for part in said:
+        assert part in f"{caught.value.fault.sentence} {caught.value.fault.remedy}"
+
+
 def test_no_file_is_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert config.load().values == {}

@@ -78,6 +78,12 @@ def build_parser() -> argparse.ArgumentParser:
     ui.add_argument("--tale", metavar="NAME", help="open on an experiment (`cttui tale` lists them)")
     ui.add_argument("--present", action="store_true", help="presenter mode: big digits, keys shown")
     ui.add_argument("--config", type=Path, metavar="FILE", help="another configuration file")
+    ui.add_argument(
+        "--set",
+        action="append",
+        metavar="NAME=VALUE",
+        help="any setting of that file, e.g. flows.sort=bytes (may be repeated)",
+    )
     ui.add_argument("--record", type=Path, metavar="FILE", help="write every reading to a file")
     ui.add_argument("--replay", type=Path, metavar="FILE", help="show a recording; nothing is started")
 
@@ -132,7 +138,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.sandbox + (args.netns is not None) + (args.pid is not None) > 1:
         raise FaultError("usage", "One target only: --sandbox, --netns or --pid.")
     if args.command not in (None, "tour"):
-        for name in ("free", "tale", "record", "replay"):
+        for name in ("free", "tale", "record", "replay", "set"):
             if getattr(args, name) is not None:
                 raise FaultError(
                     "usage", f"--{name} belongs to the dashboard, not to `cttui {args.command}`."
@@ -156,10 +162,10 @@ def _refuse_other_systems() -> None:
 
 def _dashboard(args: argparse.Namespace) -> int:
     # The configuration first: a slip in it is named before the screen changes.
-    from cttui.client.config import load
+    from cttui.client.config import load, override
     from cttui.client.options import Options
 
-    config = load(args.config)
+    config = override(load(args.config), args.set or ())
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise FaultError(
             "no-terminal",
@@ -197,7 +203,7 @@ def _dashboard(args: argparse.Namespace) -> int:
     options = Options(
         target=first,
         other_target=other,
-        theme=args.theme or str(config["theme"]),
+        theme=args.theme or "auto",
         hz=hz,
         low_bandwidth=bool(args.low_bandwidth or config["low_bandwidth"]),
         mouse=bool(config["mouse"]) and not args.no_mouse,

@@ -7,6 +7,7 @@ defaults come from there.
 import difflib
 import os
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,10 @@ SETTINGS: tuple[Setting, ...] = (
 )  # fmt: skip
 
 
+FLAG = Path("--set")
+"""Where a setting stands that was given on the command line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """What the file says, defaults filled in. `keys` are action id → keys."""
@@ -53,12 +58,18 @@ class Config:
     values: dict[str, Any] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     path: Path | None = None
+    flags: frozenset[str] = frozenset()
+    """Settings given on the command line, which win over what is remembered, too."""
 
     def __getitem__(self, name: str) -> Any:
         """A setting by `section.name` (top level: `name`)."""
         if name in self.values:
             return self.values[name]
         return _BY_NAME[name].default
+
+    def unless(self, remembered: Any, name: str) -> Any:
+        """What was chosen on the screen; the setting where nothing was, or where a flag says otherwise."""
+        return self[name] if name in self.flags or not remembered else remembered
 
 
 def full_name(setting: Setting) -> str:
@@ -119,6 +130,31 @@ def parse(text: str, path: Path) -> Config:
         else:
             values[name] = _value(text, path, name, name, value)
     return Config(values, keys, path)
+
+
+def override(config: Config, words: Sequence[str]) -> Config:
+    """The configuration with settings given as `NAME=VALUE` on the command line, which win over the file.
+
+    Text needs no quotes there, and a list is words between commas. Raises FaultError "config".
+    """
+    values, keys = dict(config.values), dict(config.keys)
+    for word in words:
+        name, _, given = word.partition("=")
+        if name.startswith("keys."):
+            keys[name.removeprefix("keys.")] = given
+            continue
+        default = _BY_NAME[name].default if name in _BY_NAME else ""
+        value: object = given
+        if isinstance(default, list):
+            value = [one.strip() for one in given.split(",") if one.strip()]
+        elif not isinstance(default, str):
+            try:
+                value = tomllib.loads(f"value = {given}")["value"]
+            except tomllib.TOMLDecodeError:
+                pass  # then it is of another type, which is said
+        values[name] = _value("", FLAG, name, name.rpartition(".")[2], value)
+    flags = frozenset(word.partition("=")[0] for word in words)
+    return Config(values, keys, config.path, config.flags | flags)
 
 
 def _value(text: str, path: Path, full: str, name: str, value: object) -> object:

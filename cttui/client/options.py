@@ -15,7 +15,7 @@ class Options:
     other_target: Target | None = None
     """The host beside a sandbox, or the sandbox beside a host; None where there is none to switch to."""
     theme: str = "auto"
-    """Its name; auto: the one chosen last, otherwise what suits the terminal."""
+    """Its name, from a flag; auto: the one chosen last, otherwise what the configuration says."""
     hz: float = 1.0
     low_bandwidth: bool = False
     mouse: bool = True

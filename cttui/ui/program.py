@@ -57,9 +57,10 @@ class Program(App[None]):
         self.session = session
         self.memory = memories.load(memories.usual_path()) if options.remember else memories.Memory()
         config = options.config
+        remembered = self.memory.sort and not config.flags & {"flows.sort", "flows.descending"}
         self.view = View(
-            sort=self.memory.sort or config["flows.sort"],
-            descending=self.memory.descending if self.memory.sort else config["flows.descending"],
+            sort=self.memory.sort if remembered else config["flows.sort"],
+            descending=self.memory.descending if remembered else config["flows.descending"],
         )
         self.keys, self._key_problems = keymap.check(config.keys)
         self.pasts = Watch()
@@ -130,7 +131,7 @@ class Program(App[None]):
             return  # left again meanwhile
         table = self.dashboard.flows
         table.widths = self.memory.widths
-        table.columns = self.memory.columns or self.options.config["flows.columns"]
+        table.columns = self.options.config.unless(self.memory.columns, "flows.columns")
         table.sort, table.descending = self.view.sort, self.view.descending
         for problem in self._key_problems:
             self.say(problem, "warning")
@@ -159,8 +160,8 @@ class Program(App[None]):
         """Take on the colours wanted before the style sheet is read: with others it would be read twice."""
         wanted = self.options.theme
         if wanted == "auto":
-            wanted = self.memory.theme or theme.default_name()
-        if os.environ.get("NO_COLOR"):
+            wanted = self.options.config.unless(self.memory.theme, "theme")
+        if os.environ.get("NO_COLOR") or wanted == "auto":
             wanted = theme.default_name()
         themes, _ = theme.load_themes(only=wanted)
         if wanted not in {one.name for one in themes}:
@@ -168,7 +169,7 @@ class Program(App[None]):
             themes, _ = theme.load_themes()
         known = {one.name for one in themes}
         if wanted not in known:
-            if self.options.theme not in ("auto", *known):
+            if wanted != self.memory.theme:
                 self._unknown_theme = wanted
             wanted = theme.default_name() if theme.default_name() in known else next(iter(known))
         for one in themes:

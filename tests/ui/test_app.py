@@ -1,11 +1,13 @@
 """The dashboard on recordings of real runs: what a person sees after which key."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from textual import events
 
+from cttui.client.config import override, parse
 from cttui.ui.dialogs import Menu
 from cttui.ui.layouts import layout_for
 from cttui.ui.session import Phase
@@ -331,6 +333,21 @@ async def test_columns_and_order_are_remembered(play: Play) -> None:
         await d.press("c", "backspace")
         await d.until(lambda: d.app.dashboard.flows.widths == {}, asking=False)
         await d.until(lambda: "zone" not in d.app.dashboard.flows.columns, asking=False)
+
+
+async def test_a_flag_wins_over_what_is_remembered_and_that_over_the_file(play: Play) -> None:
+    file = parse('theme = "paper"\n[flows]\nsort = "bytes"', Path("config.toml"))
+    async with play("ten-syns", remember=True, config=file) as d:
+        await d.until("fire 10 SYNs")
+        assert (d.app.theme, d.app.view.sort) == ("paper", "bytes")
+        await d.press("s", *"time", "enter")
+        await d.press("f2", *"light", "enter")
+        await d.until(lambda: d.app.theme == "light" and d.app.view.sort == "timeout", asking=False)
+    async with play("ten-syns", remember=True, config=file) as d:
+        assert (d.app.theme, d.app.view.sort) == ("light", "timeout")
+    flags = override(file, ["theme=dark", "flows.sort=packets"])
+    async with play("ten-syns", remember=True, config=flags) as d:
+        assert (d.app.theme, d.app.view.sort) == ("dark", "packets")
 
 
 async def test_dialogs_are_ascii_without_unicode(play: Play) -> None:

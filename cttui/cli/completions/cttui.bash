@@ -14,7 +14,7 @@ _shtab_cttui_packets_option_strings=(-h --help --delta)
 _shtab_cttui_config_option_strings=(-h --help --sample)
 _shtab_cttui_completion_option_strings=(-h --help)
 _shtab_cttui_tour_option_strings=(-h --help)
-_shtab_cttui_option_strings=(-h --help --version --sandbox --netns --pid --free --read-only --theme --hz --low-bandwidth --no-mouse --tale --present --config --record --replay)
+_shtab_cttui_option_strings=(-h --help --version --sandbox --netns --pid --free --read-only --theme --hz --low-bandwidth --no-mouse --tale --present --config --set --record --replay)
 
 _shtab_cttui_snapshot___netns_COMPGEN=_cttui_netns
 _shtab_cttui_flows___netns_COMPGEN=_cttui_netns

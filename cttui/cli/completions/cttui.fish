@@ -51,7 +51,7 @@ function _shtab_cttui_using
 end
 
 set -g _shtab_cttui_commands snapshot flows tale packets config completion tour
-set -g _shtab_cttui_opts_with_value --config --free --hz --limit --netns --output --pid --record --replay --sort --tale --theme
+set -g _shtab_cttui_opts_with_value --config --free --hz --limit --netns --output --pid --record --replay --set --sort --tale --theme
 
 complete -c cttui -e
 complete -c cttui -f
@@ -70,6 +70,7 @@ complete -c cttui -n _shtab_cttui_using -l no-mouse -d 'leave the mouse to the t
 complete -c cttui -n _shtab_cttui_using -l tale -x -d 'open on an experiment (`cttui tale` lists them)'
 complete -c cttui -n _shtab_cttui_using -l present -d 'presenter mode: big digits, keys shown'
 complete -c cttui -n _shtab_cttui_using -l config -xka "(__fish_complete_path (commandline -ct))" -d 'another configuration file'
+complete -c cttui -n _shtab_cttui_using -l set -x -d 'any setting of that file, e.g. flows.sort=bytes (may be repeated)'
 complete -c cttui -n _shtab_cttui_using -l record -xka "(__fish_complete_path (commandline -ct))" -d 'write every reading to a file'
 complete -c cttui -n _shtab_cttui_using -l replay -xka "(__fish_complete_path (commandline -ct))" -d 'show a recording; nothing is started'
 complete -c cttui -n '_shtab_cttui_using; and test $_shtab_cttui_npos -eq 0' -a snapshot -d 'one reading of a target, no terminal needed'

@@ -36,6 +36,7 @@ _shtab_cttui_options=(
   "--tale[open on an experiment (\`cttui tale\` lists them)]:NAME:"
   "--present[presenter mode\: big digits, keys shown]"
   "--config[another configuration file]:FILE:_files"
+  "*--set[any setting of that file, e.g. flows.sort\=bytes (may be repeated)]:NAME=VALUE:"
   "--record[write every reading to a file]:FILE:_files"
   "--replay[show a recording\; nothing is started]:FILE:_files"
 )
