@@ -42,6 +42,10 @@ HOME = tempfile.mkdtemp(prefix="cttui-bench-")
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 
 
+_FILLED = re.compile(rb"[0-9] free\.")
+"""The end of what a finished fill says; while it runs its progress has no full stop."""
+
+
 class Terminal:
     """A program in a pty of its own."""
 
@@ -84,7 +88,7 @@ class Terminal:
         """Wait until the sandbox's table is filled, saying yes where it asks first."""
         seen, asked = b"", False
         end = time.perf_counter() + seconds
-        while time.perf_counter() < end and b"slots taken" not in seen:
+        while time.perf_counter() < end and not _FILLED.search(seen):
             seen = (seen + self.read(0.05))[-200_000:]
             if not asked and b"Fill the table until" in seen:
                 asked = True
@@ -243,7 +247,7 @@ def keys() -> None:
             t.drain(1.5)
             steps, ends, missed = [], [], 0
             home = b"\x1b[H"
-            for key in 5 * [home, *9 * [b"j"], *8 * [b"k"], b"G", *9 * [b"k"], *8 * [b"j"]]:
+            for key in 6 * [home, *9 * [b"j"], *8 * [b"k"], b"G", *9 * [b"k"], *8 * [b"j"]]:
                 t.drain(0.03)
                 took = ends if key in (home, b"G") else steps
                 began, written = time.perf_counter(), b""
@@ -375,5 +379,6 @@ def beside() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was raised is put back
     for part in sys.argv[1:] or ["start", "keys", "idle", "traffic", "beside"]:
         {"start": start, "keys": keys, "idle": idle, "beside": beside, "traffic": traffic}[part]()

@@ -24,6 +24,8 @@ OPENING_S = 5.0
 """How long an action waits for its probe to start."""
 BUSY_HZ = 10.0
 """While a job is young: its progress is being watched."""
+BUSY_SHARE = 0.2
+"""Of the time then spent waiting for answers, at most: a key that needs rows waits behind a question."""
 YOUNG_S = 3.0
 """A job that runs for longer is looked at twice as often as the table without it, no more: over SSH a minute's
 burst at BUSY_HZ would be two megabytes."""
@@ -69,6 +71,7 @@ class Session:
         self._busy_until = 0.0
         self._running_jobs = False
         self._answered_at = 0.0
+        self._took_s = 0.0
         self._moment = 0.0
         self._held: Answer | None = None
         self.waiting_since: float | None = None
@@ -188,6 +191,7 @@ class Session:
             self._lost(target, e.fault)
             return
         finally:
+            self._took_s = time.monotonic() - self.waiting_since
             self.waiting_since = None
         before, now = self._running_jobs, time.monotonic()
         self._running_jobs = any(job.state == "running" for job in answer.jobs)
@@ -219,7 +223,7 @@ class Session:
             if not self.state.focused and self.options.unfocused != "live":
                 wait = SLOW_S if self.options.unfocused == "slow" else None
             elif not self.options.low_bandwidth and time.monotonic() < self._busy_until:
-                wait = 1 / BUSY_HZ
+                wait = max(1 / BUSY_HZ, self._took_s / BUSY_SHARE)
             else:
                 wait = 1 / (2 * self.state.hz if self._running_jobs else self.state.hz)
             if wait is not None:

@@ -12,6 +12,7 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.timer import Timer
 
 from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage
@@ -22,6 +23,8 @@ from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Col
 
 MARKER = 3
 """Cells of the marker column: space, marker, space."""
+LATE_S = 0.03
+"""How long a key waits for its rows; then the cursor is painted where they will be."""
 NEW_S, FADE_S, CHANGED_S = 2.0, 5.0, 3.0
 """A flow is new for 2 s and fading until 5 s; a changed one is marked for 3 s."""
 
@@ -95,6 +98,9 @@ class FlowTable(Rows):
         self._began: float | None = None
         self._now = 0.0
         self._chasing = False
+        self._late: Timer | None = None
+        self._gaps = False
+        """Rows that have not come are shown as gaps."""
 
     # ------------------------------------------------------------ what the app asks and tells
 
@@ -247,6 +253,14 @@ class FlowTable(Rows):
             self._follow = key
             self.post_message(self.Moved(self, under))
         self._want()
+        if self._late is not None:
+            self._late.stop()
+        self._late = None if self._covered(self.top) else self.set_timer(LATE_S, self._show_gaps)
+
+    def _show_gaps(self) -> None:
+        if not self._covered(self.top):
+            self._gaps = True
+            self.paint()
 
     def opened(self) -> None:
         if (flow := self.selected) is not None:
@@ -330,19 +344,23 @@ class FlowTable(Rows):
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         if self._covered(self.top):
+            self._base, self._gaps = self.top, False
+        elif self._gaps:
             self._base = self.top
         elif not self._covered(self._base):
             self._base = min(max(self._base, self.page.first), max(0, self.total - 1))
         self._say()
         if self.page.error or not self.page.rows:
             return self._instead(width, height)
-        rows = [flow for i in range(height - 1) if (flow := self._row(self._base + i)) is not None]
+        rows = [self._row(self._base + i) for i in range(min(height - 1, self.total - self._base))]
+        if not self._gaps:
+            rows = [flow for flow in rows if flow is not None]
         columns = [BY_ID[id] for id in self.columns]
-        texts = [self._texts(flow, columns) for flow in rows]
+        texts = [{} if flow is None else self._texts(flow, columns) for flow in rows]
         inner = self.row_width(width)
         layout = self._layout(inner)
         lines = [
-            self._line(flow, text, layout, inner, i)
+            self._gap(inner, i) if flow is None else self._line(flow, text, layout, inner, i)
             for i, (flow, text) in enumerate(zip(rows, texts, strict=True))
         ]
         return [self._header(layout, width), *self.scrollbar(lines, width)]
@@ -387,6 +405,11 @@ class FlowTable(Rows):
             ]
         runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), "header"))
         return (*fit(runs, width - 1), ("▶", "header")) if self._overflow else tuple(runs)
+
+    def _gap(self, width: int, i: int) -> Line:
+        """A row that is on its way."""
+        cursor = "cursor" if self.has_focus else "cursor-blurred"
+        return ((pad(" " * MARKER + "…", width), cursor if self._base + i == self.cursor else "muted"),)
 
     def _line(
         self, flow: Flow, texts: dict[str, str], layout: list[tuple[Column, int]], width: int, i: int
