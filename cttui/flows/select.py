@@ -13,28 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cttui.flows.columns import NO_COUNTER, NO_STATE, Columns, Interned
-from cttui.model.filter_ast import (
-    ADDRESS_KEYS,
-    FLAGS,
-    ICMP_PROTOCOLS,
-    PORT_KEYS,
-    PORT_PROTOCOLS,
-    Address,
-    And,
-    Known,
-    Label,
-    Masked,
-    Node,
-    Not,
-    Number,
-    Or,
-    Span,
-    State,
-    Status,
-    Text,
-    Than,
-    all_of,
-)
+from cttui.model import filter_ast as ast
 from cttui.model.flow import (
     AF_INET,
     FILLER_MARK,
@@ -122,8 +101,8 @@ def _both(what: str) -> Callable[[View], NDArray[Any]]:
 
 
 _DERIVED: dict[str, Callable[[View], NDArray[Any]]] = {
-    "ports": lambda view: _one_of(view["proto"], PORT_PROTOCOLS),
-    "icmp": lambda view: _one_of(view["proto"], ICMP_PROTOCOLS),
+    "ports": lambda view: _one_of(view["proto"], ast.PORT_PROTOCOLS),
+    "icmp": lambda view: _one_of(view["proto"], ast.ICMP_PROTOCOLS),
     "gre": lambda view: view["proto"] == IPPROTO_GRE,
     "timeout": lambda view: live_timeout(view["timeout_s"], view["read_s"], view.now),
     "age": _age,
@@ -134,8 +113,8 @@ _DERIVED: dict[str, Callable[[View], NDArray[Any]]] = {
 
 def numbers(key: str, view: View) -> Values:
     """The values of a number key (model.filter_ast.NUMBER_KEYS)."""
-    if key in PORT_KEYS:
-        return [(view[name], view["ports"]) for name in PORT_KEYS[key]]
+    if key in ast.PORT_KEYS:
+        return [(view[name], view["ports"]) for name in ast.PORT_KEYS[key]]
     match key:
         case "type":
             return [(view["orig_dport"] >> np.uint16(8), view["icmp"])]
@@ -154,7 +133,7 @@ def numbers(key: str, view: View) -> Values:
         case "dstkey":
             return [(view["orig_dport"], view["gre"])]
         case "timeout":
-            return [(view["timeout"], (view["status"] & np.uint32(FLAGS["offload"])) == 0)]
+            return [(view["timeout"], (view["status"] & np.uint32(ast.FLAGS["offload"])) == 0)]
         case "rate":
             rate = view["rate_bps"].astype(np.float64)
             return [(rate, ~np.isnan(rate))]
@@ -164,39 +143,39 @@ def numbers(key: str, view: View) -> Values:
     return [(view[key], None)]
 
 
-def mask_of(node: Node, view: View) -> Mask:
+def mask_of(node: ast.Node, view: View) -> Mask:
     """Which rows of the view satisfy the filter."""
     mask: Mask
     match node:
-        case And(terms):
+        case ast.And(terms):
             mask = mask_of(terms[0], view)
             for term in terms[1:]:
                 mask = mask & mask_of(term, view)
-        case Or(terms):
+        case ast.Or(terms):
             mask = _any([mask_of(term, view) for term in terms])
-        case Not(term):
+        case ast.Not(term):
             mask = ~mask_of(term, view)
-        case Address(key, spans):
-            mask = _any([_span(view, name, span) for name in ADDRESS_KEYS[key] for span in spans])
-        case Number(key, ranges):
+        case ast.Address(key, spans):
+            mask = _any([_span(view, name, span) for name in ast.ADDRESS_KEYS[key] for span in spans])
+        case ast.Number(key, ranges):
             mask = _any(
                 [_known(_within(a, low, high), k) for a, k in numbers(key, view) for low, high in ranges]
             )
-        case Than(key, op, value):
+        case ast.Than(key, op, value):
             mask = _any([_known(_COMPARE[op](a, value), k) for a, k in numbers(key, view)])
-        case Masked(value, mask_bits):
+        case ast.Masked(value, mask_bits):
             mask = (view["mark"] & np.uint32(mask_bits)) == np.uint32(value)
-        case Status(bits):
+        case ast.Status(bits):
             mask = (view["status"] & np.uint32(bits)) != 0
-        case State(names):
+        case ast.State(names):
             mask = _any([_state(view, name) for name in names])
-        case Text(key, values):
+        case ast.Text(key, values):
             held = view.interned.helpers if key == "helper" else _decoded(view.interned)
             wanted = [i for i, text in enumerate(held) if text and text in values]
             mask = np.isin(view[key], wanted)
-        case Label(label_bits):
+        case ast.Label(label_bits):
             mask = _labelled(view, sum(1 << bit for bit in set(label_bits)))
-        case Known(key):
+        case ast.Known(key):
             mask = _is_known(view, key)
     return mask
 
@@ -220,7 +199,7 @@ def _within(array: NDArray[Any], low: int | float, high: int | float) -> Mask:
     return mask
 
 
-def _span(view: View, name: str, span: Span) -> Mask:
+def _span(view: View, name: str, span: ast.Span) -> Mask:
     """Addresses in a span. IPv6: word by word from the most significant, as far as the ends differ."""
     mask: Mask = view["family"] == span.family
     if span.family == AF_INET:
@@ -293,7 +272,7 @@ def _is_known(view: View, key: str) -> Mask:
 
 
 def select(
-    node: Node | None,
+    node: ast.Node | None,
     columns: Columns,
     rows: Rows,
     now: float,
@@ -303,12 +282,12 @@ def select(
     """Those of `rows` that match, in their order. `now`, `wall_s` as in View."""
     if node is None or not len(rows):
         return rows
-    if isinstance(node, And):
+    if isinstance(node, ast.And):
         cheap = [term for term in node.terms if not _is_dear(term)]
         if 0 < len(cheap) < len(node.terms):
             # What must be computed first is asked last, of the rows that are left.
-            rows = select(all_of(cheap), columns, rows, now, interned, wall_s)
-            node = all_of(filter(_is_dear, node.terms))
+            rows = select(ast.all_of(cheap), columns, rows, now, interned, wall_s)
+            node = ast.all_of(filter(_is_dear, node.terms))
     size = len(columns["id"])
     if len(rows) * 3 < size:
         return _taken(rows, mask_of(node, View(columns, now, interned, wall_s, rows)))
@@ -318,16 +297,16 @@ def select(
     return _taken(rows, mask[rows])
 
 
-def _is_dear(node: Node) -> bool:
+def _is_dear(node: ast.Node) -> bool:
     """Whether a condition needs more than comparing columns."""
     match node:
-        case And(terms) | Or(terms):
+        case ast.And(terms) | ast.Or(terms):
             return any(map(_is_dear, terms))
-        case Not(term):
+        case ast.Not(term):
             return _is_dear(term)
-        case Number(key, _) | Than(key, _, _):
+        case ast.Number(key, _) | ast.Than(key, _, _):
             return key in ("timeout", "age", "rate", "bytes", "packets")
-    return isinstance(node, Label)
+    return isinstance(node, ast.Label)
 
 
 def _taken(rows: Rows, mask: Mask) -> Rows:

@@ -5,29 +5,9 @@ import socket
 from collections.abc import Callable
 from typing import TypeVar
 
+from cttui.model import filter_ast as ast
 from cttui.model import filter_words as words
 from cttui.model import flow as f
-from cttui.model.filter_ast import (
-    ADDRESS_KEYS,
-    FLAGS,
-    NUMBER_KEYS,
-    PORT_KEYS,
-    U64,
-    Address,
-    Known,
-    Label,
-    Masked,
-    Node,
-    Number,
-    Span,
-    State,
-    Status,
-    Text,
-    Than,
-    all_of,
-    any_of,
-    negated,
-)
 
 T = TypeVar("T")
 
@@ -59,7 +39,7 @@ class ValueFault(Exception):
         self.index = 0
 
 
-def address(text: str) -> Span | None:
+def address(text: str) -> ast.Span | None:
     """An address, CIDR, address/netmask, `10.1.*` or `low-high` as a span; None if it is none of these.
 
     Raises ValueFault for what is meant as one but wrong.
@@ -74,7 +54,7 @@ def address(text: str) -> Span | None:
         a, b = int.from_bytes(first, "big"), int.from_bytes(last, "big")
         if a > b:
             raise ValueFault("the range ends before it begins", f"{high}-{low}")
-        return Span(f.AF_INET if len(first) == 4 else f.AF_INET6, a, b)
+        return ast.Span(f.AF_INET if len(first) == 4 else f.AF_INET6, a, b)
     if text.endswith(".*"):
         return _wildcard(text)
     host, slash, mask = text.partition("/")
@@ -87,7 +67,7 @@ def address(text: str) -> Span | None:
         length = _prefix(mask, bits)
     value = int.from_bytes(packed, "big")
     span = (1 << (bits - length)) - 1
-    return Span(f.AF_INET if bits == 32 else f.AF_INET6, value & ~span, value | span)
+    return ast.Span(f.AF_INET if bits == 32 else f.AF_INET6, value & ~span, value | span)
 
 
 def _packed(text: str) -> bytes | None:
@@ -115,7 +95,7 @@ def _prefix(mask: str, bits: int) -> int:
     return length
 
 
-def _wildcard(text: str) -> Span | None:
+def _wildcard(text: str) -> ast.Span | None:
     parts = text.split(".")
     known = [p for p in parts if p != "*"]
     if parts[len(known) :] != ["*"] * (len(parts) - len(known)) or not 1 <= len(known) <= 3 or len(parts) > 4:
@@ -123,10 +103,10 @@ def _wildcard(text: str) -> Span | None:
     if not all(p.isdecimal() and int(p) < 256 for p in known):
         return None
     value = int.from_bytes(bytes([int(p) for p in known] + [0] * (4 - len(known))), "big")
-    return Span(f.AF_INET, value, value | ((1 << (8 * (4 - len(known)))) - 1))
+    return ast.Span(f.AF_INET, value, value | ((1 << (8 * (4 - len(known)))) - 1))
 
 
-def endpoint(text: str) -> tuple[Span, int] | None:
+def endpoint(text: str) -> tuple[ast.Span, int] | None:
     """`10.0.0.1:80` or `[::1]:80`; None if it is none."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or len(port) > 5 or int(port) > 0xFFFF:
@@ -137,7 +117,7 @@ def endpoint(text: str) -> tuple[Span, int] | None:
     if packed is None:
         return None
     value = int.from_bytes(packed, "big")
-    return Span(f.AF_INET if len(packed) == 4 else f.AF_INET6, value, value), int(port)
+    return ast.Span(f.AF_INET if len(packed) == 4 else f.AF_INET6, value, value), int(port)
 
 
 def _tidy(value: float) -> int | float:
@@ -148,7 +128,7 @@ def _tidy(value: float) -> int | float:
 def _number(key: str, text: str) -> int | float:
     """One number of this key's kind."""
     lower = text.lower()
-    if key in PORT_KEYS and lower in words.SERVICES:
+    if key in ast.PORT_KEYS and lower in words.SERVICES:
         return words.SERVICES[lower]
     if key == "proto" and lower in words.PROTOCOL_NUMBERS:
         return words.PROTOCOL_NUMBERS[lower]
@@ -173,7 +153,7 @@ def _number(key: str, text: str) -> int | float:
 
 
 def _not(key: str, text: str) -> int:
-    if key in PORT_KEYS:
+    if key in ast.PORT_KEYS:
         raise ValueFault(f"{text!r} is no port", words.nearest(text, words.SERVICES))
     if key == "proto":
         raise ValueFault(f"{text!r} is no protocol", words.nearest(text, words.PROTOCOL_NUMBERS))
@@ -197,21 +177,26 @@ def _period(key: str, text: str) -> int | float:
 def number(key: str, text: str) -> int | float:
     """A number within the key's domain. Raises ValueFault."""
     value = _number(key, text)
-    most = NUMBER_KEYS[key]
+    most = ast.NUMBER_KEYS[key]
     if value > most:
-        raise ValueFault(f"{key} is at most {'2^64-1' if most == U64 else format(most, ',')}")
+        raise ValueFault(f"{key} is at most {'2^64-1' if most == ast.U64 else format(most, ',')}")
     return value
 
 
 def number_range(key: str, text: str) -> tuple[int | float, int | float]:
     """`80`, `1000-2000`, `1024-` or, for ports, `1000:2000`; both ends included. Raises ValueFault."""
-    for mark in ("-", ":") if key in PORT_KEYS else ("-",):
+    for mark in ("-", ":") if key in ast.PORT_KEYS else ("-",):
         low, found, high = text.partition(mark)
-        if found and low and not (key in PORT_KEYS and text.lower() in words.SERVICES) and key != "family":
+        if (
+            found
+            and low
+            and not (key in ast.PORT_KEYS and text.lower() in words.SERVICES)
+            and key != "family"
+        ):
             if key == "proto" and text.lower() in words.PROTOCOL_NUMBERS:
                 break
             a = number(key, low)
-            b = number(key, high) if high else NUMBER_KEYS[key]
+            b = number(key, high) if high else ast.NUMBER_KEYS[key]
             if a > b:
                 raise ValueFault("the range ends before it begins", f"{high}{mark}{low}")
             return a, b
@@ -236,39 +221,42 @@ def is_address_like(text: str) -> bool:
 # -------------------------------------------------------------------- key, operator, values → condition
 
 
-def condition(key: str, op: str, texts: list[str], together: bool = False) -> Node:
+def condition(key: str, op: str, texts: list[str], together: bool = False) -> ast.Node:
     """The condition `key op texts`; op is `=`, `<`, `<=`, `>` or `>=`.
 
     Several values are alternatives, but several status words hold `together` for conntrack's -u. Raises
     ValueFault.
     """
-    if op == "=" and texts == ["*"] and key not in (*ADDRESS_KEYS, *words.NAT_KEYS, "status"):
-        return Known(key)
-    if op != "=" and (key not in NUMBER_KEYS or key in ("proto", "family") or "/" in texts[0]):
+    if op == "=" and texts == ["*"] and key not in (*ast.ADDRESS_KEYS, *words.NAT_KEYS, "status"):
+        return ast.Known(key)
+    if op != "=" and (key not in ast.NUMBER_KEYS or key in ("proto", "family") or "/" in texts[0]):
         raise ValueFault(f"{key} knows only = and !=", f"{key}={texts[0]}")
     if op != "=" and len(texts) > 1:
         raise ValueFault(f"{op} compares with one value, not with several")
     if op != "=":
-        return Than(key, op, number(key, texts[0]))
-    if key in ADDRESS_KEYS:
+        return ast.Than(key, op, number(key, texts[0]))
+    if key in ast.ADDRESS_KEYS:
         points = _each(texts, lambda text: _point(key, text))
-        spans = tuple(p for p in points if isinstance(p, Span))
-        return any_of(
-            [*([Address(key, spans)] if spans else []), *(p for p in points if not isinstance(p, Span))]
+        spans = tuple(p for p in points if isinstance(p, ast.Span))
+        return ast.any_of(
+            [
+                *([ast.Address(key, spans)] if spans else []),
+                *(p for p in points if not isinstance(p, ast.Span)),
+            ]
         )
     if key in words.NAT_KEYS:
         return _nat(key, tuple(_each(texts, lambda text: _span(key, text))))
     if key == "mark" and any("/" in text for text in texts):
-        return any_of(_each(texts, _mark))
-    if key in NUMBER_KEYS:
-        return Number(key, tuple(_each(texts, lambda text: number_range(key, text))))
+        return ast.any_of(_each(texts, _mark))
+    if key in ast.NUMBER_KEYS:
+        return ast.Number(key, tuple(_each(texts, lambda text: number_range(key, text))))
     if key == "state":
-        return State(tuple(_each(texts, _state)))
+        return ast.State(tuple(_each(texts, _state)))
     if key == "status":
-        return (all_of if together else any_of)(_each(texts, _status))
+        return (ast.all_of if together else ast.any_of)(_each(texts, _status))
     if key == "label":
-        return Label(tuple(_each(texts, _label)))
-    return Text(key, tuple(texts))
+        return ast.Label(tuple(_each(texts, _label)))
+    return ast.Text(key, tuple(texts))
 
 
 def _each(texts: list[str], read: Callable[[str], T]) -> list[T]:
@@ -282,44 +270,46 @@ def _each(texts: list[str], read: Callable[[str], T]) -> list[T]:
     return out
 
 
-def _span(key: str, text: str) -> Span:
+def _span(key: str, text: str) -> ast.Span:
     span = address(text)
     if span is None:
         raise ValueFault(f"{text!r} is no address", example(key))
     return span
 
 
-def _point(key: str, text: str) -> Span | Node:
+def _point(key: str, text: str) -> ast.Span | ast.Node:
     point = endpoint(text)
     return at_endpoint(key, *point) if point is not None and address(text) is None else _span(key, text)
 
 
-def at_endpoint(key: str, span: Span, port: int) -> Node:
+def at_endpoint(key: str, span: ast.Span, port: int) -> ast.Node:
     """Address and port at one end; `host` tries all four."""
     ends = {"src": "sport", "dst": "dport", "reply-src": "reply-sport", "reply-dst": "reply-dport"}
     sides = ends if key == "host" else {key: ends[key]}
-    return any_of(all_of([Address(a, (span,)), Number(p, ((port, port),))]) for a, p in sides.items())
+    return ast.any_of(
+        ast.all_of([ast.Address(a, (span,)), ast.Number(p, ((port, port),))]) for a, p in sides.items()
+    )
 
 
-def _nat(key: str, spans: tuple[Span, ...]) -> Node:
+def _nat(key: str, spans: tuple[ast.Span, ...]) -> ast.Node:
     """conntrack's -n, -g and -j: NATed, and the translated address is this one."""
-    snat = all_of([Status(FLAGS["snat"]), Address("reply-dst", spans)])
-    dnat = all_of([Status(FLAGS["dnat"]), Address("reply-src", spans)])
-    return snat if key == "src-nat" else dnat if key == "dst-nat" else any_of([snat, dnat])
+    snat = ast.all_of([ast.Status(ast.FLAGS["snat"]), ast.Address("reply-dst", spans)])
+    dnat = ast.all_of([ast.Status(ast.FLAGS["dnat"]), ast.Address("reply-src", spans)])
+    return snat if key == "src-nat" else dnat if key == "dst-nat" else ast.any_of([snat, dnat])
 
 
-def _mark(text: str) -> Node:
+def _mark(text: str) -> ast.Node:
     value, slash, mask = text.partition("/")
     wanted = int(number("mark", value))
     if not slash:
-        return Number("mark", ((wanted, wanted),))
+        return ast.Number("mark", ((wanted, wanted),))
     bits = int(number("mark", mask))
     if wanted & ~bits:
         raise ValueFault(
             f"{text!r} can never match: the value has bits outside the mask",
             f"mark={wanted & bits:#x}/{bits:#x}",
         )
-    return Masked(wanted, bits)
+    return ast.Masked(wanted, bits)
 
 
 def _state(text: str) -> str:
@@ -329,11 +319,11 @@ def _state(text: str) -> str:
     return name
 
 
-def _status(text: str) -> Node:
+def _status(text: str) -> ast.Node:
     flag = words.flag_of(text)
     if flag is None:
-        raise ValueFault(f"{text!r} is no status", words.nearest(text, FLAGS))
-    return negated(Status(flag[0])) if flag[1] else Status(flag[0])
+        raise ValueFault(f"{text!r} is no status", words.nearest(text, ast.FLAGS))
+    return ast.negated(ast.Status(flag[0])) if flag[1] else ast.Status(flag[0])
 
 
 def _label(text: str) -> int:
@@ -343,7 +333,7 @@ def _label(text: str) -> int:
 
 
 _EXAMPLES = {
-    **dict.fromkeys(ADDRESS_KEYS, "10.0.0.0/8"), **dict.fromkeys(PORT_KEYS, "443"), "proto": "tcp",
+    **dict.fromkeys(ast.ADDRESS_KEYS, "10.0.0.0/8"), **dict.fromkeys(ast.PORT_KEYS, "443"), "proto": "tcp",
     "family": "ipv6", "state": "SYN_SENT", "status": "assured", "mark": "0x10/0xf0", "helper": "ftp",
     "age": "1h", "timeout": "10", **dict.fromkeys(words.NAT_KEYS, "10.0.0.7"),
 }  # fmt: skip
