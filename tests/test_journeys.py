@@ -13,7 +13,7 @@ from cttui.model.messages import JourneyView
 from cttui.model.packet import JourneysReading
 from cttui.probe.journey_words import Evidence, RuleBook, state_words, verdict_words
 from cttui.probe.journeys import Journeys
-from cttui.probe.packet_log import PacketTuple
+from cttui.probe.packet_log import PacketTuple, Place
 
 TABLE = "cttui_trace_1"
 RAW, MANGLE, INPUT, X = (
@@ -83,7 +83,7 @@ class Feed:
         return [self.message(trace_id, place) for place in places]
 
     def read(self, now_ns: int = 10**12) -> JourneysReading:
-        return self.journeys.reading(JourneyView(count=50), NoFlows(), now_ns, armed=True, lost=0, capped=0)
+        return self.journeys.reading(JourneyView(count=50), NoFlows(), now_ns, armed=True)
 
 
 @pytest.fixture
@@ -209,15 +209,61 @@ def test_the_template_of_ct_rules_is_no_flow(feed: Feed) -> None:
     assert [step.ct_state for step in journey.steps] == ["", "new", "new", "new", "new"]
 
 
+def alone(since_ns: int) -> Place:
+    raise AssertionError("nothing is like it")
+
+
 def test_a_packet_of_the_log_finds_its_fate(feed: Feed) -> None:
+    feed.journeys.since_ns = 500
     feed.send(feed.start(1, 1000, time_ns=1000), *feed.passed(1, *ALL))
-    feed.send(feed.start(2, 1000, time_ns=9000), feed.message(2, INPUT, t.RULE, t.DROP, handle=4))
-    assert feed.journeys.fate(900, tcp(1000)) == "delivered"
-    assert feed.journeys.fate(9001, tcp(1000)) == "", "captured after its last trace message was read"
-    assert feed.journeys.fate(8000, tcp(1000) + b"payload") == "dropped by filter INPUT rule 1"
-    assert feed.journeys.fate(8000, tcp(1001)) == "" == feed.journeys.fate(1, b"")
-    found = feed.journeys.of_packet(8000, tcp(1000), NoFlows(), 10**12)
-    assert found is not None and found.trace_id == 2
+    assert feed.journeys.fate(900, tcp(1000), alone) == "delivered"
+    assert feed.journeys.fate(1001, tcp(1000), alone) == "", "captured after its trace message was read"
+    assert feed.journeys.fate(499, tcp(1000), alone) == "", "captured before packets were marked"
+    assert feed.journeys.fate(900, tcp(1000) + b"payload", alone) == "delivered"
+    assert feed.journeys.fate(800, tcp(1001), alone) == "" == feed.journeys.fate(900, b"", alone)
+    feed.journeys.until_ns = 899
+    assert feed.journeys.fate(900, tcp(1000), alone) == "", "captured after packets were marked"
+
+
+def test_of_equal_packets_each_has_its_own_fate(feed: Feed) -> None:
+    feed.journeys.since_ns = 500
+    feed.send(feed.start(1, time_ns=9000), *feed.passed(1, *ALL))
+    feed.send(feed.start(2, time_ns=9000), feed.message(2, INPUT, t.RULE, t.DROP, handle=4))
+
+    def fate(place: Place | None) -> str:
+        return feed.journeys.fate(8000, tcp(1000), lambda since_ns: place)
+
+    dropped = "dropped by filter INPUT rule 1"
+    assert [fate(Place(n, 3)) for n in range(3)] == ["delivered", dropped, ""], "the third was not traced"
+    assert fate(Place(0, 1)) == "" == fate(None), "one is gone from the log: this is the first or the second"
+    feed.journeys.evidence = Evidence(lost=1)
+    assert fate(Place(0, 2)) == "", "messages were lost: perhaps a packet of these too"
+
+
+def test_at_the_cap_a_packet_may_have_twins_that_were_not_traced(feed: Feed) -> None:
+    feed.journeys.since_ns, feed.journeys.most = 500, 1
+    feed.send(feed.start(1, time_ns=9000), *feed.passed(1, *ALL))
+    told = [feed.journeys.fate(8000, tcp(1000), lambda since_ns, n=n: Place(n, 2)) for n in (0, 1)]  # type: ignore[misc]
+    assert told == ["delivered", ""]
+
+
+def test_a_race_lost_at_confirmation_is_no_delivery(feed: Feed) -> None:
+    def ct(flow: int, status: int = 0) -> dict[str, int]:
+        return {"has_ct": 1, "ct_id": flow, "ct_status": status, "ct_state": 8}
+
+    for trace_id, flow, status in ((1, 70, 0), (2, 71, 0), (3, 60, t.CONFIRMED)):
+        feed.send(
+            feed.start(trace_id),
+            *feed.passed(trace_id, *ALL[:5]),
+            feed.message(trace_id, END, **ct(flow, status)),
+        )
+    feed.journeys.unconfirmed({70})
+    got = feed.read()
+    lost = "in conntrack: insert_failed, another packet's entry was there first"
+    assert got.ends == [("delivered", 2), (lost, 1)]
+    assert [j.end for j in got.journeys] == ["delivered", lost, "delivered"]
+    assert got.journeys[1].cells == ["passed"] * 4 + ["vanished"] and not got.journeys[1].ended_ok
+    assert [step.kind for step in got.journeys[1].steps][-2:] == ["policy", "vanished"]
 
 
 def test_after_a_loss_nothing_is_claimed(feed: Feed) -> None:
@@ -252,10 +298,11 @@ def test_forwarded_packets_have_other_stages(feed: Feed) -> None:
 def test_windows(feed: Feed) -> None:
     for trace_id in range(30):
         feed.send(feed.start(trace_id, 1000 + trace_id), *feed.passed(trace_id, *ALL))
-    newest = feed.journeys.reading(JourneyView(first=-1, count=5), NoFlows(), 0, armed=True, lost=2, capped=1)
+    feed.journeys.evidence, feed.journeys.matched = Evidence(lost=2), 101
+    newest = feed.journeys.reading(JourneyView(first=-1, count=5), NoFlows(), 0, armed=True)
     assert [j.trace_id for j in newest.journeys] == [25, 26, 27, 28, 29] and newest.first == 25
     assert (newest.lost, newest.capped) == (2, 1)
-    middle = feed.journeys.reading(JourneyView(first=10, count=2), NoFlows(), 0, armed=True, lost=0, capped=0)
+    middle = feed.journeys.reading(JourneyView(first=10, count=2), NoFlows(), 0, armed=True)
     assert [j.trace_id for j in middle.journeys] == [10, 11]
 
 

@@ -28,8 +28,8 @@ POLICY, RETURN, RULE = 1, 2, 3
 """NFT_TRACETYPE_*."""
 DROP, ACCEPT, STOLEN, QUEUE = 0, 1, 2, 3
 CONTINUE, BREAK, JUMP, GOTO, RETURN_VERDICT = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFC, 0xFFFFFFFB
-TEMPLATE = 1 << 11
-"""IPS_TEMPLATE: the conntrack entry of `-j CT`, which is no flow."""
+CONFIRMED, TEMPLATE = 1 << 3, 1 << 11
+"""IPS_CONFIRMED: in the table; IPS_TEMPLATE: the conntrack entry of `-j CT`, which is no flow."""
 HEAD_NETWORK, HEAD_TRANSPORT = 40, 20
 
 STEP = np.dtype([

@@ -155,7 +155,7 @@ class Fire(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="fire
     count: int
     rate_pps: float = 0.0
     seed: int = 0
-    trace: bool = False
+    trace: bool = True
     """Trace the burst's packets (journeys); capped by the probe."""
     settle_s: float = 0.25
     """How long to go on reading events after the last write before the result is taken."""

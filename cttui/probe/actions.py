@@ -7,7 +7,8 @@ import asyncio
 import shlex
 import shutil
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -34,6 +35,7 @@ from cttui.model.messages import (
 )
 from cttui.model.tunables import TUNABLES
 from cttui.probe import headroom, sandbox, stimuli
+from cttui.probe.injector import FireReport
 from cttui.probe.jobs import Progress
 from cttui.probe.traces import share_of_burst
 from cttui.probe.warden import WardenError
@@ -41,12 +43,15 @@ from cttui.probe.warden import WardenError
 if TYPE_CHECKING:
     from cttui.probe.engine import Engine
 
+_T = TypeVar("_T")
 RULE_TOOLS = frozenset(
     f"{name}{kind}" for name in ("iptables", "ip6tables") for kind in ("", "-nft", "-legacy")
 ) | {"nft"}
 """Commands that Rules may run."""
 COMMAND_S = 20.0
 FILL_ROUNDS = 8
+MOST_OF_SEND = 100
+"""Packets that are traced while an application sends: its own, what comes of them, and what is sent again."""
 HOLD_S = 1.0
 """How long a burst may take to reach its queue."""
 
@@ -128,51 +133,72 @@ class Actions:
     # ------------------------------------------------------------ the sandbox's own
 
     async def _fire(self, fire: Fire, progress: Progress) -> Result:
-        e = self._engine
-        assert e.injector is not None
-        await e.injector.start()
-        traced = fire.trace and await self._trace(fire)
-        before = await e.measure.baseline()
+        injector = self._engine.injector
+        assert injector is not None
+        await injector.start()
 
-        def report(sent: int) -> None:
-            progress.done = sent
+        def report(done: FireReport) -> None:
+            progress.done = done.sent
 
-        try:
-            done = await e.injector.fire(fire, lambda r: report(r.sent))
-        except asyncio.CancelledError:
-            e.injector.cancel()
-            raise
-        progress.done = done.sent
-        result = await e.measure.result(before, fire.settle_s)
-        if traced:
-            e.traces.finish(result)
+        async def send() -> FireReport:
+            try:
+                return await injector.fire(fire, report)
+            except asyncio.CancelledError:
+                injector.cancel()
+                raise
+
+        done, result = await self._measured(send, fire.settle_s, _share(fire))
+        report(done)
         return msgspec.structs.replace(result, sent=done.sent, send_errors=done.errors, seconds=done.seconds)
 
-    async def _trace(self, fire: Fire) -> bool:
-        """Arm the trace of a burst. Where the kernel has none (before Linux 5.12), the burst goes without."""
-        try:
-            await self._engine.traces.arm(share_of_burst(fire.count, fire.rate_pps))
-        except OSError as error:
-            self._engine.notice("warning", f"The burst was not traced: {error.strerror}.")
-            return False
-        return True
-
     async def _hold(self, hold: Hold, progress: Progress) -> Result:
-        e = self._engine
-        assert e.injector is not None
-        await e.injector.start()
-        before = await e.measure.baseline()
+        injector = self._engine.injector
+        assert injector is not None
+        await injector.start()
         with Queue(hold.queue) as queue:
-            done = await e.injector.fire(hold.burst)
-            deadline = time.monotonic() + HOLD_S
-            while queue.collect() < done.sent and time.monotonic() < deadline:
-                await asyncio.sleep(0.002)
-            held = queue.release()
-            result = await e.measure.result(before, hold.burst.settle_s)
+
+            async def send() -> tuple[FireReport, int]:
+                done = await injector.fire(hold.burst)
+                deadline = time.monotonic() + HOLD_S
+                while queue.collect() < done.sent and time.monotonic() < deadline:
+                    await asyncio.sleep(0.002)
+                return done, queue.release()
+
+            (done, held), result = await self._measured(send, hold.burst.settle_s, _share(hold.burst))
         progress.done = done.sent
         return msgspec.structs.replace(
             result, sent=done.sent, send_errors=done.errors, seconds=done.seconds, numbers={"held": held}
         )
+
+    async def _measured(
+        self,
+        send: Callable[[], Awaitable[_T]],
+        settle_s: float,
+        traced: int,
+        hooks: Sequence[str] = ("prerouting",),
+    ) -> tuple[_T, Result]:
+        """What `send` returned and what it changed. Up to `traced` of its packets are traced (0: none)."""
+        e = self._engine
+        armed = traced > 0 and await self._trace(traced, hooks)
+        try:
+            before = await e.measure.baseline()
+            done = await send()
+            result = await e.measure.result(before, settle_s)
+            if armed:
+                e.traces.finish(result)
+        finally:
+            if armed:
+                e.traces.disarm()
+        return done, result
+
+    async def _trace(self, packets: int, hooks: Sequence[str]) -> bool:
+        """Arm the trace of what is sent. Where the kernel has none (before Linux 5.12), that goes without."""
+        try:
+            await self._engine.traces.arm(packets, hooks=hooks)
+        except OSError as error:
+            self._engine.notice("warning", f"The burst was not traced: {error.strerror}.")
+            return False
+        return True
 
     def _check_fill(self, fill: Fill) -> None:
         e = self._engine
@@ -297,9 +323,9 @@ class Actions:
         return Result(answer=f"Listening on {listen.address} port {listen.port}/{listen.protocol}.")
 
     async def _send(self, send: Send) -> Result:
-        before = await self._engine.measure.baseline()
-        answer = await stimuli.send(send)
-        result = await self._engine.measure.result(before, 0.1)
+        answer, result = await self._measured(
+            lambda: stimuli.send(send), 0.1, MOST_OF_SEND, ("prerouting", "output")
+        )
         return msgspec.structs.replace(result, sent=1, answer=answer)
 
     # ------------------------------------------------------------ writes
@@ -376,3 +402,8 @@ class Actions:
         await self._engine.switch(action)
         words = "on" if isinstance(action, Arm) else "off"
         return Result(answer=f"{action.what}: {words}.")
+
+
+def _share(fire: Fire) -> int:
+    """How many packets of a burst are traced."""
+    return share_of_burst(fire.count, fire.rate_pps) if fire.trace else 0

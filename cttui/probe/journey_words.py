@@ -16,7 +16,10 @@ DELIVERED = "delivered"
 UNKNOWN = "not known: trace messages were lost"
 CONNTRACK_PRIORITY = -200
 _BEFORE_CONNTRACK = -201
-_END_POINTS = {"input_end": DELIVERED, "postrouting_end": "sent"}
+END_POINTS = {"input_end": DELIVERED, "postrouting_end": "sent"}
+"""Points of ours that nothing but confirmation comes after → what a packet that passed them is."""
+CONFIRM = "confirm"
+"""Stands for a point behind confirmation, which no chain can be."""
 _CT_STATES = ((1, "invalid"), (2, "established"), (4, "related"), (8, "new"), (64, "untracked"))
 """NF_CT_STATE_BIT of enum ip_conntrack_info, as nft's `ct state` names them."""
 
@@ -134,6 +137,11 @@ def is_ours(place: Place) -> bool:
     return place[0] == "inet" and place[1].startswith(TABLE_PREFIX)
 
 
+def is_end_point(place: Place) -> bool:
+    """Whether a place is the last of a packet's path."""
+    return is_ours(place) and place[2] in END_POINTS
+
+
 def chain_label(place: Place) -> str:
     """`filter INPUT`; the family is named where it is not plain IPv4."""
     family, table, chain = place
@@ -175,8 +183,10 @@ def end_of(last: LastStep, book: RuleBook, evidence: Evidence) -> End:
         )
     if last.kind == t.RULE and last.verdict & 0xFFFF == t.QUEUE and last.verdict < t.RETURN_VERDICT:
         return End(f"waiting in NFQUEUE {last.verdict >> 16}", False, "vanished")
-    if is_ours(last.place) and last.place[2] in _END_POINTS:
-        return End(_END_POINTS[last.place[2]], True, "passed")
+    if is_end_point(last.place):
+        return End(END_POINTS[last.place[2]], True, "passed")
+    if is_ours(last.place) and last.place[2] == CONFIRM:
+        return End("in conntrack: insert_failed, another packet's entry was there first", False, "vanished")
     if evidence.lost:
         return End(UNKNOWN, False, "unknown")
     return End(_vanished(last.base, book, evidence), False, "vanished")
@@ -185,7 +195,7 @@ def end_of(last: LastStep, book: RuleBook, evidence: Evidence) -> End:
 def is_final(last: LastStep) -> bool:
     """Whether nothing can follow this message (a queued packet may come back)."""
     if is_ours(last.place):
-        return last.place[2] in _END_POINTS
+        return last.place[2] in (*END_POINTS, CONFIRM)
     return last.verdict in (t.DROP, t.STOLEN) and last.kind in (t.RULE, t.POLICY)
 
 

@@ -4,10 +4,9 @@ A trace id is made of the packet's memory address and flow hash (nft_trace_init)
 journey begins with each message of our own marking rule and takes what follows under its id until the next.
 """
 
-from bisect import bisect_left
+import time
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Container
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +15,11 @@ from cttui.kernel import trace as t
 from cttui.kernel.trace_table import MARKER, Place
 from cttui.model.messages import JourneyView
 from cttui.model.packet import Journey, JourneysReading, JourneyStep, may_be_traced
-from cttui.model.packet_headers import ETH_IPV4, ETH_IPV6, Headers, line_of, read_headers
+from cttui.model.pcapng import head_of
 from cttui.probe.journey_words import (
+    CONFIRM,
     DELIVERED,
+    END_POINTS,
     End,
     Evidence,
     LastStep,
@@ -28,55 +29,18 @@ from cttui.probe.journey_words import (
     in_conntrack,
     in_order,
     is_counting,
+    is_end_point,
     is_final,
     is_ours,
     state_words,
     verdict_words,
 )  # fmt: skip
-from cttui.probe.packet_log import FlowLookup, PacketTuple
+from cttui.probe.packet_log import Alike, FlowLookup
+from cttui.probe.traced_packet import Step, TracedPacket
 
 UNDER_WAY_NS = 200_000_000
 """A packet passes the hooks in microseconds; its messages may be in two of our reads."""
 CONNTRACK = "conntrack"
-_TERMINAL_LABELS = {"input_end": DELIVERED, "postrouting_end": "sent"}
-
-
-class _Step(NamedTuple):
-    """A STEP record (kernel.trace) as Python numbers, in its order."""
-
-    trace_id: int
-    place: int
-    jump: int
-    kind: int
-    has_ct: int
-    ct_dir: int
-    network: int
-    transport: int
-    nfproto: int
-    verdict: int
-    ct_id: int
-    ct_status: int
-    ct_state: int
-    iif: int
-    oif: int
-    handle: int
-    time_ns: int
-
-
-@dataclass(slots=True)
-class _Packet:
-    """One traced packet: where its messages are, and its last one."""
-
-    trace_id: int
-    time_ns: int
-    family: int
-    head: bytes
-    start: Place
-    """The chain that marked it."""
-    runs: list[tuple[int, int, int]] = field(default_factory=list)
-    """(batch, first, one past the last)."""
-    last: LastStep | None = None
-    seen_ns: int = 0
 
 
 class Journeys:
@@ -86,9 +50,12 @@ class Journeys:
         self.table, self.most, self.book, self.why = table, packets, book, why
         self.evidence = Evidence()
         """To be kept current by the owner: differences since the trace was armed."""
-        self.refused = 0
-        """Marked packets beyond the cap."""
-        self._packets: list[_Packet] = []
+        self.since_ns, self.until_ns = time.time_ns(), 1 << 63
+        """When packets were marked, as the ring tells times."""
+        self.matched = 0
+        """Packets that met the filter, marked or not; kept current by the owner."""
+        self._refused = 0
+        self._packets: list[TracedPacket] = []
         self._open: dict[int, int] = {}
         self._by_head: dict[bytes, list[int]] = {}
         self._batches: list[NDArray[np.void]] = []
@@ -130,7 +97,7 @@ class Journeys:
             steps[stops - 1].tolist(), base_at[stops - 1].tolist(), strict=True,
         )  # fmt: skip
         for start, stop, begin, back, first, last, base in rows:
-            step = _Step._make(first)
+            step = Step._make(first)
             if back:
                 self._come_back(step, heads[start].tobytes())
             at = self._begin(step, heads[start].tobytes()) if begin else self._open.get(step.trace_id)
@@ -138,11 +105,11 @@ class Journeys:
                 continue
             packet = self._packets[at]
             packet.runs.append((number, start, stop))
-            self._end(packet, _Step._make(last), self._places[place[base]] if base >= start else None)
+            self._end(packet, Step._make(last), self._places[place[base]] if base >= start else None)
             if packet.last is not None and not is_final(packet.last):
                 self._recent.add(at)
 
-    def _end(self, packet: _Packet, step: _Step, base: Place | None) -> None:
+    def _end(self, packet: TracedPacket, step: Step, base: Place | None) -> None:
         """Take note of the last message so far; `base` is the base chain it belongs to where that is new."""
         if packet.last is not None:
             self._last[packet.last] -= 1
@@ -166,46 +133,62 @@ class Journeys:
         entrance = ("inet", self.table, "start_prerouting")
         self._entrance = places.index(entrance) if entrance in places else -1
 
-    def _begin(self, step: _Step, head: bytes) -> int | None:
+    def _begin(self, step: Step, head: bytes) -> int | None:
         """A new packet; None where the cap is reached."""
         if len(self._packets) >= self.most:
-            self.refused += 1
+            self._refused += 1
             self._open.pop(step.trace_id, None)
             return None
-        data = _data(step, head)
+        data = step.quoted(head)
         # What came in has a device it came in by; the rest is ours.
         start = ("inet", self.table, "start_prerouting" if step.iif else "start_output")
         at = len(self._packets)
-        self._packets.append(_Packet(step.trace_id, step.time_ns, step.nfproto, data, start))
+        self._packets.append(TracedPacket(step.trace_id, step.time_ns, step.nfproto, data, start))
         self._open[step.trace_id] = at
         self._by_head.setdefault(data, []).append(at)
         return at
 
-    def _come_back(self, step: _Step, head: bytes) -> None:
+    def _come_back(self, step: Step, head: bytes) -> None:
         """A packet that we marked on its way out comes in by lo, under another id: its journey goes on."""
-        found = self._by_head.get(_data(step, head))
+        found = self._by_head.get(step.quoted(head))
         if found:
             self._open[step.trace_id] = found[-1]
         else:
             self._open.pop(step.trace_id, None)
 
     def settle(self) -> None:
-        """No message is missing any more: no packet is under way."""
+        """No message is missing any more: no packet is under way, and none is traced from now on."""
         self._recent.clear()
+        self.until_ns = min(self.until_ns, time.time_ns())
+
+    def unconfirmed(self, confirmed: Container[int]) -> None:
+        """Say of packets with an entry that is none of `confirmed` that conntrack dropped them at confirmation.
+
+        Confirmation is the last hook of all (INT_MAX), so its drops come after our last point, without a message.
+        To be called where every entry made since arming is known, and some were not inserted.
+        """
+        for packet in self._packets:
+            if packet.last is None or not is_end_point(packet.last.place):
+                continue
+            batch, _, stop = packet.runs[-1]
+            step = Step._make(self._batches[batch][stop - 1].tolist())
+            if step.has_ct and not step.ct_status & t.CONFIRMED and step.ct_id not in confirmed:
+                self._last[packet.last] -= 1
+                packet.last = packet.last._replace(place=("inet", self.table, CONFIRM))
+                self._last[packet.last] += 1
+
+    def forget_ways(self) -> None:
+        """Keep only where packets ended: `fate` goes on, `reading` does not."""
+        self._batches.clear()
 
     # ---------------------------------------------------------------- answers
 
-    def reading(
-        self, view: JourneyView, flows: FlowLookup, now_ns: int, *, armed: bool, lost: int, capped: int
-    ) -> JourneysReading:
-        """A window of the journeys, oldest first (`first` −1: the newest), and how all of them ended.
-
-        `lost` is the listener's, `capped` what the table matched but did not mark.
-        """
+    def reading(self, view: JourneyView, flows: FlowLookup, now_ns: int, *, armed: bool) -> JourneysReading:
+        """A window of the journeys, oldest first (`first` −1: the newest), and how all of them ended."""
         first = max(len(self._packets) - view.count, 0) if view.first < 0 else view.first
         chosen = range(first, min(first + view.count, len(self._packets)))
         stages = self._stages()
-        keys = flows.of_packets([_tuple(self._packets[at]) for at in chosen]) if chosen else []
+        keys = flows.of_packets([self._packets[at].tuple for at in chosen]) if chosen else []
         return JourneysReading(
             armed=armed,
             why=self.why,
@@ -214,8 +197,8 @@ class Journeys:
                 self._journey(at, stages, key, now_ns) for at, (key, _) in zip(chosen, keys, strict=True)
             ],
             total=len(self._packets),
-            lost=lost,
-            capped=capped + self.refused,
+            lost=self.evidence.lost,
+            capped=max(self.matched - self.most, self._refused),
             first=first,
             ends=self.ends(now_ns),
         )
@@ -233,33 +216,33 @@ class Journeys:
                 counts["under way"] += 1
         return [(sentence, n) for sentence, n in counts.most_common() if n]
 
-    def fate(self, time_ns: int, data: bytes) -> str:
-        """Where the packet of the log with these bytes ended, "" if it was not traced."""
-        at = self._find(time_ns, data)
-        last = None if at is None else self._packets[at].last
-        return "" if last is None else end_of(last, self.book, self.evidence).sentence
+    def fate(self, time_ns: int, data: bytes, alike: Alike) -> str:
+        """Where the packet of the log with these bytes ended, "" if it was not traced or that can't be told.
 
-    def of_packet(self, time_ns: int, data: bytes, flows: FlowLookup, now_ns: int) -> Journey | None:
-        """The journey of a packet of the log, None if it was not traced."""
-        at = self._find(time_ns, data)
-        if at is None:
-            return None
-        key, _ = flows.of_packets([_tuple(self._packets[at])])[0]
-        return self._journey(at, self._stages(), key, now_ns)
+        Of packets that are equal to the last header bit the first ones captured since `since_ns` are the traced
+        ones, in that order; `alike` says which of them this is.
+        """
+        found = self._by_head.get(head_of(data))
+        if not found or not self.since_ns <= time_ns <= self.until_ns:
+            return ""
+        at = found[0]
+        if len(found) > 1 or len(self) >= self.most:
+            place = None if self.evidence.lost else alike(self.since_ns)
+            if place is None or place.among < len(found):  # some of them are not there to be counted
+                ends = {self._end_of(at).sentence for at in found}
+                return ends.pop() if place is not None and len(ends) == 1 else ""
+            if place.number >= len(found):
+                return ""
+            at = found[place.number]
+        if not may_be_traced(time_ns, self._packets[at].time_ns):
+            return ""
+        return self._end_of(at).sentence
 
-    def _find(self, time_ns: int, data: bytes) -> int | None:
-        """The traced packet with the same headers whose messages were read next after this time."""
-        if len(data) < 20:
-            return None
-        network = (data[0] & 15) * 4 if data[0] >> 4 == 4 else 40
-        found = self._by_head.get(
-            data[: min(network, t.HEAD_NETWORK)] + data[network : network + t.HEAD_TRANSPORT]
-        )
-        # They stand in the order of their reading. Others with the same headers may not have been traced.
-        at = bisect_left(found or [], time_ns, key=lambda at: self._packets[at].time_ns)
-        if not found or at == len(found) or not may_be_traced(time_ns, self._packets[found[at]].time_ns):
-            return None
-        return found[at]
+    def _end_of(self, at: int) -> End:
+        """Where a packet ended, by its last message."""
+        last = self._packets[at].last
+        assert last is not None
+        return end_of(last, self.book, self.evidence)
 
     def _stages(self) -> list[tuple[str, Place]]:
         """Labels and places of the columns, along the path: base chains that traced packets can meet."""
@@ -292,10 +275,15 @@ class Journeys:
         steps: list[JourneyStep] = []
         visited: set[Place] = set()
         state, flow_id, hook = "", None, ""
+        last = packet.last
+        assert last is not None  # the message that began the journey, if nothing else
+        unconfirmed = last.place[2] == CONFIRM
         for batch, start, stop in packet.runs:
             for values in self._batches[batch][start:stop].tolist():
-                step = _Step._make(values)
+                step = Step._make(values)
                 place = self._places[step.place]
+                if unconfirmed and is_end_point(place):
+                    continue
                 visited.add(place)
                 position = self.book.position(place)
                 hook = position.hook if position is not None else hook
@@ -304,8 +292,7 @@ class Journeys:
                 made = self._step(step, place, hook, state)
                 if made is not None:
                     steps.append(made)
-        assert packet.last is not None
-        end = end_of(packet.last, self.book, self.evidence)
+        end = end_of(last, self.book, self.evidence)
         if at in self._recent and now_ns - packet.seen_ns < UNDER_WAY_NS:
             end = End("under way", False, "passed")
         if end.mark == "vanished":
@@ -323,24 +310,24 @@ class Journeys:
             )
         return Journey(
             trace_id=packet.trace_id,
-            line=line_of(_headers(packet)),
+            line=packet.line,
             steps=steps,
             end=end.sentence,
             ended_ok=end.ok,
-            cells=self._cells(packet.last, stages, visited, end),
+            cells=self._cells(last, stages, visited, end),
             flow_id=flow_id,
             flow_key=key,
             data=packet.head,
         )
 
-    def _step(self, step: _Step, place: Place, hook: str, state: str) -> JourneyStep | None:
+    def _step(self, step: Step, place: Place, hook: str, state: str) -> JourneyStep | None:
         """One message in words; of our own points only those that say something are shown."""
         time_ns = step.time_ns
         if is_ours(place):
             label = {
                 "prerouting_after_conntrack": CONNTRACK,
                 "output_after_conntrack": CONNTRACK,
-            } | _TERMINAL_LABELS
+            } | END_POINTS
             if place[2] not in label:
                 return None
             return JourneyStep(
@@ -374,46 +361,8 @@ class Journeys:
                 continue
             position = self.book.position(place)
             here = position is not None and hook is not None and position.hook == hook.hook
-            cells.append("vanished" if lost_in_conntrack and label == CONNTRACK and here else beyond)
+            lost = (
+                label == CONNTRACK if lost_in_conntrack else last.place[2] == CONFIRM and is_end_point(place)
+            )
+            cells.append("vanished" if lost and here else beyond)
         return cells
-
-
-def _ethertype(packet: _Packet) -> int:
-    return ETH_IPV6 if packet.family == 10 else ETH_IPV4
-
-
-def _length(packet: _Packet) -> int:
-    """Length of the packet by its own header."""
-    head = packet.head
-    if packet.family == 10:
-        return int.from_bytes(head[4:6], "big") + 40 if len(head) >= 6 else len(head)
-    return int.from_bytes(head[2:4], "big") if len(head) >= 4 else len(head)
-
-
-def _data(step: _Step, head: bytes) -> bytes:
-    """Network and transport header as a message quotes them."""
-    return head[: step.network] + head[t.HEAD_NETWORK : t.HEAD_NETWORK + step.transport]
-
-
-def _headers(packet: _Packet) -> Headers:
-    return read_headers(_ethertype(packet), packet.head, _length(packet))
-
-
-def _tuple(packet: _Packet) -> PacketTuple:
-    """The packet's tuple as the flow store keys it."""
-    head = packet.head
-    if packet.family == 10 and len(head) >= 40:
-        return _with_ports(10, head[6], head[8:24], head[24:40], head[40:])
-    if packet.family == 2 and len(head) >= 20:
-        return _with_ports(2, head[9], head[12:16], head[16:20], head[(head[0] & 15) * 4 :])
-    return (0, 0, b"", b"", 0, 0)
-
-
-def _with_ports(family: int, proto: int, source: bytes, destination: bytes, rest: bytes) -> PacketTuple:
-    """ICMP as conntrack has it: echo id, type << 8 | code."""
-    first, second, third = (int.from_bytes(rest[i : i + 2], "big") for i in (0, 2, 4))
-    if proto in (1, 58):
-        return (family, proto, source, destination, third, first)
-    if proto in (6, 17, 33, 132, 136):
-        return (family, proto, source, destination, first, second)
-    return (family, proto, source, destination, 0, 0)

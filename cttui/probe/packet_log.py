@@ -7,7 +7,8 @@ and the flows they belong to, are made for what is visible only.
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from cttui.kernel.ring import PacketBatch
 from cttui.model.messages import FaultError, PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.packet_words import aggregate_line
+from cttui.model.pcapng import head_of
 from cttui.probe.packet_filter import Matcher, matcher_of
 
 CAPACITY = 100_000
@@ -31,8 +33,20 @@ _RATE_WINDOW_S = 1.0
 
 PacketTuple = tuple[int, int, bytes, bytes, int, int]
 """Family, protocol, source, destination, source port, destination port, as a packet shows them."""
-Fate = Callable[[int, bytes], str]
-"""Time (ns since the epoch) and bytes of a packet → where it ended, "" where nothing is known."""
+
+
+class Place(NamedTuple):
+    """Which of the packets with equal headers this is, from 0, and how many of them there are."""
+
+    number: int
+    among: int
+
+
+Alike = Callable[[int], Place | None]
+"""Time (ns since the epoch) → a packet's place among those alike on its interface since then, itself included;
+None where the log does not go back so far."""
+Fate = Callable[[int, bytes, Alike], str]
+"""Time (ns since the epoch) and bytes of a packet, and its like → where it ended, "" where nothing is known."""
 
 
 class FlowLookup(Protocol):
@@ -189,12 +203,6 @@ class PacketLog:
             top_of=top_of,
         )
 
-    def select(self, view: PacketView, flows: FlowLookup) -> NDArray[np.int64]:
-        """Numbers of all packets that `view` matches, oldest first. Raises FaultError "bad-filter"."""
-        held = self._frozen or _Held(self._packets, self._headers, self.total)
-        matcher = matcher_of(view.filter)
-        return held.seqs(held.in_order(self._mask(held, view, flows, matcher)))
-
     @staticmethod
     def _mask(held: _Held, view: PacketView, flows: FlowLookup, matcher: Matcher | None) -> NDArray[np.bool_]:
         """Which of the kept slots match filter and flow."""
@@ -213,6 +221,7 @@ class PacketLog:
             return []
         packets, headers = held.packets[slots], held.headers[slots]
         joined = flows.of_packets(_tuples(headers))
+        twins = _Twins(held)
         rows = []
         columns = zip(
             held.seqs(slots).tolist(), packets["time_ns"].tolist(), packets["ifindex"].tolist(),
@@ -233,7 +242,7 @@ class PacketLog:
                     vlan=None if vlan == NO_VLAN else vlan,
                     flow_key=key,
                     ct_state=state,
-                    fate=fate(time_ns, snap) if fate else "",
+                    fate=fate(time_ns, snap, partial(twins.place, seq)) if fate else "",
                 )
             )
         return rows
@@ -255,6 +264,49 @@ class PacketLog:
             data = packet["data"][: int(packet["caplen"])].tobytes()
             out.append((aggregate_line(int(packet["ethertype"]), data, int(packet["length"])), count))
         return out, len(slots)
+
+
+class _Twins:
+    """Packets with equal headers, found once a page."""
+
+    def __init__(self, held: _Held) -> None:
+        self._held = held
+        self._found: dict[tuple[bytes, int, int, int], NDArray[np.int64]] = {}
+
+    def place(self, seq: int, since_ns: int) -> Place | None:
+        """An `Alike` of the packet with this number."""
+        held = self._held
+        packet = held.packets[held.slots(seq, seq)[0]]
+        if (
+            held.total > held.kept
+            and held.packets["time_ns"][held.slots(held.oldest, held.oldest)[0]] > since_ns
+        ):
+            return None
+        snap = packet["data"][: int(packet["caplen"])].tobytes()
+        key = (head_of(snap), int(packet["ifindex"]), int(packet["pkttype"]), since_ns)
+        seqs = self._found.get(key)
+        if seqs is None:
+            seqs = self._found[key] = self._like(seq, len(key[0]), since_ns)
+        return Place(int(np.searchsorted(seqs, seq)), len(seqs))
+
+    def _like(self, seq: int, size: int, since_ns: int) -> NDArray[np.int64]:
+        """Numbers of the packets with the same first `size` bytes of network and transport header."""
+        held = self._held
+        slots = held.slots(held.oldest, held.total)
+        slots = slots[held.packets["time_ns"][slots] >= since_ns]
+        at = held.slots(seq, seq)[0]
+        for records, names in (
+            (held.packets, ("ifindex", "pkttype")),
+            (held.headers, ("sport", "dport", "dst0")),
+        ):
+            for name in names:
+                slots = slots[records[name][slots] == records[name][at]]
+        data = held.packets["data"]
+        network = int(data[at, 0] & 15) * 4 if data[at, 0] >> 4 == 4 else 40
+        columns = np.r_[: min(network, 40), network : network + 20][:size]
+        columns = columns[columns < data.shape[1]]
+        slots = slots[(data[slots[:, None], columns] == data[at, columns]).all(axis=1)]
+        return held.seqs(slots)
 
 
 def _copy(to: Records, source: Records) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
@@ -12,15 +13,17 @@ from cttui.kernel.ruleset import RuleSet
 from cttui.kernel.trace import SLOTS, Trace
 from cttui.kernel.trace_table import MOST_PACKETS, TraceTable, base_chains, rule_numbers
 from cttui.model.messages import JourneyView, Result
-from cttui.model.packet import Journey, JourneysReading
+from cttui.model.packet import JourneysReading
 from cttui.probe.journey_words import Evidence, RuleBook
 from cttui.probe.journeys import Journeys
-from cttui.probe.packet_log import FlowLookup
+from cttui.probe.packet_log import Alike, FlowLookup
 from cttui.probe.trace_filter import alternatives
 
 MOST_BURST, MOST_AT_ONCE = 10_000, 1_000
 """Packets of a burst that are traced, and of one faster than LOSSLESS_PPS: their messages fit a buffer whole."""
 LOSSLESS_PPS = 5_000.0
+MOST_PAST = 20_000
+"""Packets of earlier traces whose ends the log still shows."""
 GATHER_S = 0.01
 """How long messages wait: 600 of them at 5,000 packets a second, a tenth of the smallest buffer we get."""
 _NEARLY_FULL = 0.95
@@ -44,7 +47,8 @@ class Traces:
         self._table = TraceTable()
         self._listener: Trace | None = None
         self._journeys: Journeys | None = None
-        self._lost = self._capped = 0
+        self._past: deque[Journeys] = deque()
+        """Those before, for the fates of packets that are still in the log."""
         self._stats: dict[str, int] = {}
         self._network: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -60,7 +64,7 @@ class Traces:
     ) -> None:
         """Trace the next `packets` (at most MOST_PACKETS) that match, for `seconds` (0: until disarmed).
 
-        Forgets the journeys before. Raises FaultError, OSError (EPERM, EOPNOTSUPP before Linux 5.12).
+        The journeys before give way. Raises FaultError, OSError (EPERM, EOPNOTSUPP before Linux 5.12).
         """
         tests = alternatives(filter)
         packets = max(1, min(packets, MOST_PACKETS))
@@ -78,12 +82,20 @@ class Traces:
         except OSError:
             self._close_listener()
             raise
+        self._put_away()
         self._journeys = Journeys(self._table.name, packets, book, self._why(filter, packets, seconds))
-        self._lost = self._capped = 0
         loop = asyncio.get_running_loop()
         loop.add_reader(self._listener.fileno(), self._readable)
         if seconds:
             self._timer = loop.call_later(seconds, self.disarm)
+
+    def _put_away(self) -> None:
+        """Keep what is known of packets traced before, as far as there is room."""
+        if self._journeys is not None and len(self._journeys):
+            self._journeys.forget_ways()
+            self._past.append(self._journeys)
+        while sum(map(len, self._past)) > MOST_PAST:
+            self._past.popleft()
 
     @staticmethod
     def _why(text: str, packets: int, seconds: float) -> str:
@@ -122,15 +134,17 @@ class Traces:
     def finish(self, result: Result | None = None) -> None:
         """The burst is over: disarm, as `disarm` does.
 
-        `result` is the burst's: a table it saw full counts as full, whatever was freed since.
+        `result` is the burst's: a table it saw full counts as full, whatever was freed since, and where entries
+        were not inserted, it names those that were.
         """
         self.disarm()
-        if (
-            self._journeys is not None
-            and result is not None
-            and self._is_full(result.count_before + result.new)
-        ):
-            self._journeys.evidence = replace(self._journeys.evidence, full=True)
+        journeys = self._journeys
+        if journeys is None or result is None:
+            return
+        if self._is_full(result.count_before + result.new):
+            journeys.evidence = replace(journeys.evidence, full=True)
+        if journeys.evidence.stats.get("insert_failed") and len(result.new_flows) >= result.new:
+            journeys.unconfirmed({flow.id for flow in result.new_flows})
 
     def disarm(self) -> None:
         """Stop marking, take the messages still waiting, stop listening; the journeys stay."""
@@ -157,7 +171,6 @@ class Traces:
             asyncio.get_running_loop().remove_reader(self._listener.fileno())
         except RuntimeError:
             pass  # no loop any more
-        self._lost = self._listener.lost
         self._listener.close()
         self._listener = None
 
@@ -168,20 +181,16 @@ class Traces:
         if self._table.armed:
             self._read_matched()
             self._read_evidence()
-        lost = self._listener.lost if self._listener is not None else self._lost
-        return self._journeys.reading(
-            view, self._flows, time.time_ns(), armed=self.armed, lost=lost, capped=self._capped
-        )
+        return self._journeys.reading(view, self._flows, time.time_ns(), armed=self.armed)
 
-    def fate(self, time_ns: int, data: bytes) -> str:
+    def fate(self, time_ns: int, data: bytes, alike: Alike) -> str:
         """Where a packet of the log ended, "" if it was not traced: PacketLog's `fate`."""
-        return self._journeys.fate(time_ns, data) if self._journeys is not None else ""
-
-    def of_packet(self, time_ns: int, data: bytes) -> Journey | None:
-        """The journey of a packet of the log, None if it was not traced."""
         if self._journeys is None:
-            return None
-        return self._journeys.of_packet(time_ns, data, self._flows, time.time_ns())
+            return ""
+        for journeys in (self._journeys, *self._past):
+            if end := journeys.fate(time_ns, data, alike):
+                return end
+        return ""
 
     # ---------------------------------------------------------------- evidence
 
@@ -194,7 +203,7 @@ class Traces:
         if self._journeys is None:
             return
         try:
-            self._capped = max(0, self._table.matched() - self._journeys.most)
+            self._journeys.matched = self._table.matched()
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise
@@ -210,7 +219,7 @@ class Traces:
             stats=_moved(self._stats, stats),
             network=_moved(self._network, network),
             full=self._journeys.evidence.full or self._is_full(),
-            lost=self._listener.lost if self._listener is not None else self._lost,
+            lost=self._listener.lost if self._listener is not None else self._journeys.evidence.lost,
         )
 
     @staticmethod

@@ -26,7 +26,7 @@ from cttui.model.messages import Ask, Arm, Fire, FlowView, HookView
 async def main():
     link = await Link.open(targets.sandbox())
     line = 'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,flags="S")'
-    done = await link.do(Fire(templates=compose.compile(line), count=10, trace=True))
+    done = await link.do(Fire(templates=compose.compile(line), count=10))
     await link.finish(done.job)
     # a long burst: every child of the probe is at work when death comes
     done = await link.do(Fire(templates=compose.compile(line), count=100000, rate_pps=50))

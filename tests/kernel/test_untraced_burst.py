@@ -14,7 +14,7 @@ async def main(box):
     if ARGS["taken"]:
         sh(f"nft add table inet cttui_trace_{os.getpid()}")  # its name is taken: arming fails
     line = 'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,flags="S")'
-    job = await engine.do(Fire(templates=compile(line, 10), count=10, trace=True))
+    job = await engine.do(Fire(templates=compile(line, 10), count=10))
     while True:
         answer = await engine.answer(Ask(seq=1, journey=JourneyView(count=0)))
         (found,) = [j for j in answer.jobs if j.id == job]
