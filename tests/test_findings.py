@@ -73,9 +73,22 @@ def test_above_95_percent_entries_are_forgotten_only_after_a_loss() -> None:
 def test_what_a_rule_meant_is_no_alarm() -> None:
     assert by_rule(RULED) and not by_rule(loss())
     assert headline(table(), [RULED], None) == "" and findings(table(), [RULED])[0].level == INFO
-    assert "were dropped" in findings(table(), [RULED])[0].what
-    merged = loss(30, "reassembled", "ReasmOKs", is_loss=False)
-    assert "were merged" in findings(table(), [merged])[0].what and headline(table(), [merged], None) == ""
+    (found,) = findings(table(), [RULED])
+    assert found.what == "7 packets were dropped by raw OUTPUT rule 1." and found.why[0] == "-p tcp --sport 80 -j DROP"  # fmt: skip
+    merged = loss(30, "fragments reassembled", "ReasmOKs", is_loss=False)
+    assert findings(table(), [merged])[0].what == "30 packets fewer went on: fragments reassembled."
+    assert headline(table(), [merged], None) == ""
+
+
+@pytest.mark.parametrize(("one", "what", "said"), [
+    (loss(3000, "no socket on that port", "UdpNoPorts +3000"), "3,000 packets were lost: no socket on that port.", "3,000 packets lost: no socket on that port"),
+    (loss(1, "dropped by conntrack; why", "drop +1"), "1 packet was dropped by conntrack; why.", "1 packet dropped by conntrack; why"),
+    (loss(2, "unknown", ""), "2 packets were lost, and no counter says why.", "2 packets lost between raw and conntrack, cause unknown"),
+])  # fmt: skip
+def test_every_loss_is_a_sentence(one: Loss, what: str, said: str) -> None:
+    (found,) = findings(table(), [one])
+    assert found.what == what and "Missing between raw and conntrack, on the way in (IPv4)" in found.why[-1]
+    assert headline(table(), [one], None) == said
 
 
 def test_the_headline() -> None:

@@ -127,3 +127,42 @@ def test_every_missing_packet_is_accounted_once(steps, a, b, c, stats, network):
     assert all(x.packets > 0 for x in found)
     account = balance(counted, found, "ip")
     assert account.entered == account.arrived + account.lost + account.merged
+
+
+def inet(*rules):
+    return chain("t", "input", 0, *rules, family="inet", backend="nft")
+
+
+BOTH = stages(input=[80, 80, 0, 0]) + stages("ip6", input=[70, 70, 0, 0])
+
+
+def test_one_rule_of_both_families_explains_both_though_it_was_read_later():
+    found = attribute(BOTH, {}, [inet(rule(153))], {"IpInDelivers": 0})
+    assert [(x.family, x.before, x.packets, x.source) for x in found] == [
+        ("ip", "filter", 80, "t INPUT rule 1 +153"), ("ip6", "filter", 70, "t INPUT rule 1 +153"),
+    ]  # fmt: skip
+
+
+def test_rules_that_share_their_gaps_are_named_together_where_they_dropped_it_all():
+    found = attribute(BOTH, {}, [inet(rule(100), rule(50, number=2))], {})
+    assert {(x.family, x.packets, x.cause) for x in found} == {
+        ("ip", 80, "dropped by t INPUT rule 1 or t INPUT rule 2"), ("ip6", 70, "dropped by t INPUT rule 1 or t INPUT rule 2"),
+    }  # fmt: skip
+    # One packet that neither counted: then nobody knows whose the rest is either.
+    found = attribute(BOTH, {}, [inet(rule(100), rule(49, number=2))], {})
+    assert {(x.cause, x.source) for x in found} == {("unknown", "perhaps t INPUT rule 1 +100; t INPUT rule 2 +49")}  # fmt: skip
+
+
+def test_packets_that_were_on_their_way_when_counting_began_are_not_lost():
+    counted = stages(prerouting=[1000, 1000, 998, 998, 998, 998, 995])
+    places = {(s.hook, s.label): (s.family, s.hook, s.priority) for s in counted}
+    slack = {places["prerouting", "defrag"]: 2, places["prerouting", "nat"]: 1}
+    found = [x for x in attribute(counted, {}, [], {}, slack=slack) if x.before != "routing"]
+    assert [(x.after, x.before, x.packets) for x in found] == [("nat", "prerouting", 2)]
+
+
+def test_counters_that_are_older_than_the_stages_are_waited_for():
+    counted = stages(input=[10, 10, 2, 2])
+    found = attribute(counted, {}, [chain("t", "input", 0, rule(5))], {}, behind=["t INPUT"])
+    assert [(x.packets, x.is_loss) for x in found if x.before == "filter"] == [(5, True), (3, False)]
+    assert "t INPUT, whose counters are older" in found[1].cause

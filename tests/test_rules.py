@@ -169,7 +169,7 @@ def test_rules_on_screen_have_rates_of_their_own_in_a_dear_chain():
     handles = [7, 8, 9]
 
     def reading(packets, at, fresh=None):
-        return chain(packets, handles=handles, read_at_s=at, fresh=fresh or {}, dear=True)
+        return chain(packets, handles=handles, read_at_s=at, fresh=fresh or {}, dear_s=1.0)
 
     rates.take(RuleSet([reading([0, 0, 0], 10.0)]), [], 10.0)
     first = reading([100, 0, 50], 20.0)

@@ -13,6 +13,7 @@ from cttui.model.safe import clean
 from cttui.model.table import TableReading
 
 _BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
+_VERBS = ("lost", "dropped", "rejected", "refused")
 ERROR, WARNING, INFO = "error", "warning", "info"
 NEARLY_FULL = 0.95
 """From here on the garbage collector may take what is not ASSURED (gc_worker in nf_conntrack_core.c)."""
@@ -30,6 +31,11 @@ class Finding:
     what: str
     why: tuple[str, ...] = ()
     remedy: str = ""
+
+
+def packets(n: int) -> str:
+    """`1 packet`, `3 packets`."""
+    return f"{n:,} packet{'' if n == 1 else 's'}"
 
 
 def by_rule(loss: Loss) -> bool:
@@ -156,15 +162,27 @@ def _statistics(table: TableReading) -> list[Finding]:
     return out
 
 
+_WAYS = {
+    "prerouting": "on the way in", "input": "on the way to a local process", "forward": "on the way through",
+    "output": "on the way out of a local process", "postrouting": "on the way out",
+}  # fmt: skip
+
+
 def _loss(loss: Loss) -> Finding:
-    verb = "were dropped" if by_rule(loss) else "were lost" if loss.is_loss else "were merged"
-    level = ERROR if loss.is_loss and not by_rule(loss) else INFO
-    source = f" ({clean(loss.source)})" if loss.source and clean(loss.source) not in clean(loss.cause) else ""
-    return Finding(
-        level,
-        f"{loss.packets:,} packets {verb} between {clean(loss.after)} and {clean(loss.before)}.",
-        (clean(loss.cause) + source,),
-    )
+    cause, source = clean(loss.cause), clean(loss.source)
+    were = "was" if loss.packets == 1 else "were"
+    family = "IPv6" if loss.family == "ip6" else "IPv4"
+    where = f"Missing between {clean(loss.after)} and {clean(loss.before)}, {_WAYS.get(loss.hook, loss.hook)} ({family})"  # fmt: skip
+    where += f": {source}." if source else "."
+    if not loss.is_loss:
+        return Finding(INFO, f"{packets(loss.packets)} fewer went on: {cause}.", (where,))
+    if by_rule(loss):
+        rule, _, text = cause.partition(": ")
+        return Finding(INFO, f"{packets(loss.packets)} {were} {rule}.", (*([text] if text else []), where))
+    if cause == "unknown":
+        return Finding(ERROR, f"{packets(loss.packets)} {were} lost, and no counter says why.", (where,))
+    said = cause if cause.startswith(_VERBS) else f"lost: {cause}"
+    return Finding(ERROR, f"{packets(loss.packets)} {were} {said}.", (where,))
 
 
 def headline(table: TableReading, losses: Sequence[Loss], result: Result | None) -> str:
@@ -180,8 +198,9 @@ def headline(table: TableReading, losses: Sequence[Loss], result: Result | None)
             cause = "lost in conntrack: table full (no rule dropped them)"
         if cause == "unknown":
             cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
-        packets = "packet" if worst.packets == 1 else "packets"
-        return f"{worst.packets:,} {packets} {cause.removeprefix('packets ')}{more}"
+        if not cause.startswith(_VERBS):
+            cause = f"lost: {cause}"
+        return f"{packets(worst.packets)} {cause}{more}"
     rate = table.rates.get("drop", 0.0)
     if rate > 0:
         why = "table full" if full else "see the statistics"

@@ -7,8 +7,6 @@ from `iptables-legacy-save -c`. Nothing here waits for the xtables lock, loads a
 
 import asyncio
 import re
-import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from cttui.kernel import iptables_save, nft_rules
@@ -55,7 +53,7 @@ class Reader:
         chains = await self._read_nft(self._tools, meter, missing, whole)
         dear_s = self._nft.dear_s if self._nft is not None else 0.0
         chains += await self._read_legacy(self._tools, meter, missing)
-        dear = any(c.dear for c in chains)
+        dear = any(c.dear_s for c in chains)
         return RuleSet(chains, missing, meter.spent_s - dear_s, dear)
 
     # -------------------------------------------------------------------------------------- nf_tables
@@ -76,7 +74,6 @@ class Reader:
             self._reading_texts = asyncio.create_task(work, name="rule texts")
         if self._reading_texts is not None and (whole or total <= BIG_RULES):
             await meter.outside(self._reading_texts)
-        missing += _dear_chains(shown.values(), time.monotonic())
         missing += self._texts.failed.values()
         missing += self._not_installed(tools, [c for c in shown.values() if c.handles])
         out = []
@@ -143,16 +140,6 @@ class Reader:
         return out
 
 
-def _dear_chains(chains: Iterable[nft_rules.RawChain], now: float) -> list[str]:
-    """Chains whose counters are older than this reading, because reading them is dear."""
-    return [
-        f"{c.family} {c.table} {c.chain}: its {len(c.handles):,} rules cost the kernel {c.cost_s:.1f} s a reading; "
-        f"counters of rules not on screen are {now - c.read_at_s:.0f} s old."
-        for c in chains
-        if c.dear and now - c.read_at_s > 1
-    ]
-
-
 def _nft_chain(chain: nft_rules.RawChain, texts: Texts) -> ChainRules:
     return ChainRules(
         backend=texts.backend,
@@ -173,7 +160,7 @@ def _nft_chain(chain: nft_rules.RawChain, texts: Texts) -> ChainRules:
         table_handle=chain.table_handle,
         read_at_s=chain.read_at_s,
         fresh=chain.fresh,
-        dear=chain.dear,
+        dear_s=chain.cost_s if chain.dear else 0.0,
     )
 
 

@@ -101,8 +101,8 @@ class ChainRules:
     """Monotonic time of the counters where it is not that of the whole reading (nft)."""
     fresh: dict[int, float] = field(default_factory=dict)
     """Index → monotonic time of counters that were read later than the chain's (dear nft chains)."""
-    dear: bool = False
-    """Whether its counters are read more rarely than the rest."""
+    dear_s: float = 0.0
+    """CPU seconds that a reading costs where it is read more rarely than the rest, else 0."""
 
     @property
     def key(self) -> ChainKey:
@@ -153,6 +153,15 @@ class RuleSet:
     more rarely."""
     dear: bool = False
     """Whether there are chains whose counters are read more rarely than the rest."""
+
+    def old(self, now: float) -> list[str]:
+        """Sentences on chains whose counters are older than this reading, because reading them is dear."""
+        return [
+            f"{c.family} {c.table} {c.chain}: its {len(c.packets):,} rules cost the kernel {c.dear_s:.1f} s a reading; "
+            f"counters of rules not on screen are {now - c.read_at_s:.0f} s old."
+            for c in self.columns
+            if c.dear_s and now - c.read_at_s > 1
+        ]
 
     @property
     def total(self) -> int:

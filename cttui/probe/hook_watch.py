@@ -20,7 +20,8 @@ from cttui.probe.counters import Counters, grown
 DUTY, DUTY_BESIDE_DEAR = 0.08, 0.03
 """Share of a core for reading counters. Chains that are dear to read have a share of their own: kernel.nft_rules."""
 SHORTEST_S = 1.0
-LONGEST_S = 10.0
+LONGEST_S = 8.0
+"""With the time that a reading itself takes, nothing on screen is then older than ten seconds."""
 LOOKED_AT_S = 15.0
 """After this long without a question for hooks nobody looks: reading stops."""
 
@@ -170,7 +171,7 @@ class HookWatch:
         last = self._last
         if last is None:
             return HooksReading()
-        if self._answered is not None and self._answered[:3] == (last, self._base, view):
+        if self._answered is not None and self._answered[:3] == (last, self._base, view) and not last.rules.dear:  # fmt: skip
             return self._answered[3]
         chains = last.rules.view(self._rates, view.rules_per_chain, view.order, view.first)
         self._reader.watched = {(c.family, c.table, c.chain): [r.number - 1 for r in c.rules] for c in chains}
@@ -180,7 +181,7 @@ class HookWatch:
             losses=self._sure_losses(),
             stages_armed=self.stages.armed,
             rules_total=sum(len(c.texts.lines) for c in last.rules.columns if not c.ours),
-            missing=last.rules.missing,
+            missing=last.rules.missing + last.rules.old(time.monotonic()),
             network=last.network,
             network_rates=self._counters.network_rates,
         )
@@ -208,5 +209,5 @@ def losses_between(before: Look, after: Look, full: bool | None) -> list[Loss]:
         netstat.delta(before.network, after.network),
         full,
         {losses.place(s): s.packets for s in losses.stage_growth(before.stages_after, before.stages_last)},
-        [f"{c.table} {c.chain}" for c in after.rules.columns if c.dear and c.read_at_s < after.at_s],
+        [f"{c.table} {c.chain}" for c in after.rules.columns if c.dear_s and c.read_at_s < after.at_s],
     )

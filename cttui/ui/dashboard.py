@@ -263,7 +263,6 @@ class Dashboard(Screen[None]):
         elif flows:
             self.flows.paint()
         self.show_detail()
-        self.groups.empty = [faults.cannot(self.state.welcome, "ctnetlink") or "Nothing to group."]
         if answer.groups and (before is None or before.groups != answer.groups):
             self.groups.show(answer.groups[0])
         no_capture = faults.cannot(self.state.welcome, "capture")
@@ -279,6 +278,7 @@ class Dashboard(Screen[None]):
         )
         if answer.hooks is not None and not known:  # read once a second, asked for at every key
             self.hooks.show(answer.hooks, active=answer.table.active, why=answer.table.active_why)
+        self.hooks.aged(answer.health.hooks_age_s)
         self._follow_settings(answer)
         self.say()
         self.tick(None)
@@ -347,6 +347,8 @@ class Dashboard(Screen[None]):
             self.say()
         self.hooks.unread = faults.cannot(state.welcome, "rules") or "Not read yet."
         self.hooks.paint()
+        self.groups.empty = [faults.cannot(state.welcome, "ctnetlink") or "Nothing to group."]
+        self.groups.paint()
         self.query_one(Header).show(state)
         self.query_one(KeyBar).show(self.footer())
         self.settle_panels()

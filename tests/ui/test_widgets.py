@@ -113,7 +113,11 @@ async def test_breakdown() -> None:
     lines = await shown(Breakdown(), many, (60, 8))
     assert len(lines) == 8 and lines[-1].startswith(" evictable")
     [line] = await shown(Breakdown(), s.table(by_protocol={}, by_state={}, assured=0, evictable=0), (80, 1))
-    assert "no entries" in line
+    assert "no entries" not in line, "the gauge has some: these were not read"
+    assert "not read" in line and line.endswith("assured –  evictable –")
+    empty = s.table(count=0, by_protocol={}, by_state={}, assured=0, evictable=0)
+    [line] = await shown(Breakdown(), empty, (80, 1))
+    assert "no entries" in line and line.endswith("assured 0  evictable 0")
 
 
 async def test_rates_and_history() -> None:
@@ -184,6 +188,26 @@ async def test_the_path_in_order_with_conntrack_in_its_place() -> None:
         assert found >= 0, f"{words!r} is not after {text[:at][-60:]!r} in\n{text}"
         at = found + len(words)
     assert "7 dropped by rules ── 3 LOST" in lines[0]
+
+
+async def test_what_a_rule_dropped_is_said_without_alarm() -> None:
+    widget = HookPath()
+    async with Host(widget).run_test(size=(100, 45)) as pilot:
+        widget.show(s.hooks())
+        await pilot.pause()
+        runs = {text.strip(): style for line in widget.lay_out(100, 44) for text, style in line}
+        marked = {text[:1]: style for text, style in runs.items() if "−" in text}
+        assert marked == {"✗": "hook-loss", "│": "hook"}
+
+
+async def test_an_old_reading_says_its_age() -> None:
+    widget = HookPath()
+    async with Host(widget).run_test(size=(100, 45)) as pilot:
+        widget.show(s.hooks())
+        for age, said in ((1.2, False), (7.4, True), (0.3, False)):
+            widget.aged(age)
+            await pilot.pause()
+            assert ("read 7 s ago" in widget.as_text().split("\n")[0]) is said
 
 
 async def test_one_look_says_whether_conntrack_is_on() -> None:

@@ -76,6 +76,7 @@ def path_items(reading: HooksReading) -> list[Item]:
             if not any(isinstance(entry, Chain | list) for _, entry in entries) and hook in (
                 "ingress",
                 "forward",
+                "egress",
             ):
                 continue
             items.append(Item("hook", hook.upper()))

@@ -22,6 +22,9 @@ _WIDE = 84
 _RATES = 48
 """Narrower panels leave packets/s out: the rules' words matter more."""
 _KEPT = 40
+_WORDS = 60
+OLD_S = 3.0
+"""From here on a reading's age is said: large rule sets are read more rarely."""
 _APPEND = re.compile(r"^-A \S+ ")
 
 
@@ -65,9 +68,12 @@ class HookPath(Rows):
         """`path`, or `hottest`: rules by packets/s."""
         self.active: bool | None = None
         self.why = ""
+        self._age = ""
         self.unread = "Not read yet."
         """What stands here before the first reading; the app says why there will be none."""
         self._items: list[Item] = []
+        self._words = 0
+        """Cells that the longest line's words take: the figures stand next to them."""
         self._rates: dict[tuple[str, str, str, str, int, str], deque[float]] = {}
 
     # ------------------------------------------------------------ what the app asks and tells
@@ -92,6 +98,13 @@ class HookPath(Rows):
         self.reading = reading
         self._list()
         self.paint()
+
+    def aged(self, age_s: float | None) -> None:
+        """How old the reading is by now."""
+        said = f"read {age_s:.0f} s ago" if age_s is not None and age_s >= OLD_S else ""
+        if said != self._age:
+            self._age = said
+            self.paint()
 
     def clear(self) -> None:
         """Forget everything: another target."""
@@ -120,6 +133,9 @@ class HookPath(Rows):
             self._items = []
         else:
             self._items = hottest_items(self.reading) if self.order == "hottest" else path_items(self.reading)
+        rules = (item for item in self._items if item.rule is not None)
+        longest = max((sum(width_of(text) for text, _ in self._rule(item)) for item in rules), default=0)
+        self._words = max(_WORDS, longest + 1)
         self.total = 0 if self.compact else len(self._items)
         if under is not None and self._place() != under:
             places = (i for i, item in enumerate(self._items) if _name(item) == under)
@@ -163,10 +179,11 @@ class HookPath(Rows):
         rules = sum(chain.rules_total for chain in reading.chains if not chain.ours)
         directions = summary(reading)
         self.note(
+            self._age,
             "hottest first" if self.order == "hottest" else "",
             f"{rules:,} rule{'' if rules == 1 else 's'}" if rules else "",
             directions[0][0] if self.compact and directions else "",
-            (f"{ruled:,} dropped by rules" if ruled else "", "verdict-drop"),
+            f"{ruled:,} dropped by rules" if ruled else "",
             (f"{lost:,} LOST" if lost else "", "hook-loss"),
         )
         if self.compact:
@@ -196,7 +213,8 @@ class HookPath(Rows):
                 (count, "hook-idle" if idle else "value"),
             ]
             if item.loss is not None and item.loss.is_loss:
-                piece.append((f" (−{item.loss.packets:,} {short_cause(item.loss)})", "hook-loss"))
+                style = "muted" if by_rule(item.loss) else "hook-loss"
+                piece.append((f" (−{item.loss.packets:,} {short_cause(item.loss)})", style))
             pieces.append(piece)
         if arrival:
             pieces.append([(arrival, "hook")])
@@ -217,7 +235,7 @@ class HookPath(Rows):
     def _runs(self, item: Item, width: int) -> list[Run]:
         history = HISTORY + 1 if width >= _WIDE else 0
         rates = width >= _RATES
-        words_width = max(10, width - 10 - 8 * rates - history)
+        words_width = max(10, min(self._words, width - 10 - 8 * rates - history))
         idle = not item.packets
         if item.kind == "hook":
             name = f" {item.name}"
@@ -228,11 +246,13 @@ class HookPath(Rows):
         if item.kind == "place":
             return [(f" ● {item.name}", "hook")]
         if item.kind == "loss" and item.loss is not None:
-            sign = "  ✗ " if item.loss.is_loss else "  │ "
+            # What a rule dropped somebody meant to be dropped: no alarm.
+            alarm = item.loss.is_loss and not by_rule(item.loss)
+            sign = "  ✗ " if alarm else "  │ "
             said = loss_words(item.loss)
             if width_of(sign + said) > width and item.loss.is_loss:
                 said = f"−{item.loss.packets:,} {short_cause(item.loss)}"
-            return [(clip_words(sign + said, width), "hook-loss" if item.loss.is_loss else "hook")]
+            return [(clip_words(sign + said, width), "hook-loss" if alarm else "hook")]
         if item.kind in ("conntrack", "confirm"):
             off = "  not active in this namespace" if self.active is False else ""
             why = f"  {clean(self.why)}" if self.why and item.kind == "conntrack" else ""
