@@ -8,10 +8,12 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cttui.cli import faults
 from cttui.cli import tale as command
+from cttui.client.filling import Permission, Question
 from cttui.client.targets import Target
 from cttui.lab import compose, moves, runner
 from cttui.lab.moves import Burst, Commands, FillTo, Held
@@ -33,9 +35,11 @@ from cttui.model.messages import (
     Job,
     Result,
     Rules,
+    Set,
     Welcome,
 )
 from cttui.model.table import Health, TableReading
+from cttui.model.tunables import Tunable
 from cttui.probe import sandbox
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -137,11 +141,13 @@ class ListedLink:
             cannot={} if "fill" in can else {"fill": "No filling today."},
         )  # fmt: skip
         self.actions: list[Action] = []
+        self.limits = [1000]
         self._results = list(results)
         self._seq = 0
 
     async def ask(self, ask: Ask) -> Answer:
-        table = TableReading(count=0, maximum=1000, buckets=1000, active=True)
+        limit = self.limits.pop(0) if len(self.limits) > 1 else self.limits[0]
+        table = TableReading(count=0, maximum=limit, buckets=1000, active=True)
         chains = [Chain(backend="iptables-nft", family="ip", table="filter", chain="INPUT")]
         return Answer(seq=ask.seq, at=0.0, table=table, health=Health(), hooks=HooksReading(chains=chains))
 
@@ -152,7 +158,7 @@ class ListedLink:
     async def finish(self, job: int, poll_s: float = 0.0) -> Job:
         result = self._results.pop(0)
         if isinstance(result, Fault):
-            raise FaultError(result.code, result.sentence, result.remedy)
+            raise FaultError.of(result)
         return Job(id=job, kind="test", state="done", result=result)
 
     def next_seq(self) -> int:
@@ -171,8 +177,8 @@ def counted(*packets: int) -> list[CounterDelta]:
     ]
 
 
-async def outcome(tale: Tale, link: ListedLink) -> runner.Outcome:
-    async for event in runner.run(tale, link):
+async def outcome(tale: Tale, link: ListedLink, permission: Permission | None = None) -> runner.Outcome:
+    async for event in runner.run(tale, link, permission):
         if isinstance(event, runner.Finished):
             return event.outcome
     raise AssertionError
@@ -342,6 +348,75 @@ async def test_a_step_disturbed_again_and_again_fails_truthfully() -> None:
     once = [Result(filled=1000), disturbed, Result()]
     got = await outcome(FULL_OF_EVICTABLE, ListedLink(*once, *once, *once))
     assert got.ok is False
+
+
+async def test_a_failed_prediction_names_a_limit_that_somebody_changed() -> None:
+    link = ListedLink(Result(), Result(counters=counted(10, 10), new=10))
+    link.limits = [1000, 1000_000]
+    got = await outcome(find("table-full"), link)
+    assert got.ok is False and "Somebody changed nf_conntrack_max meanwhile: 1,000 → 1,000,000." in got.notes
+
+
+# ------------------------------------------------------------ a fill that needs a yes
+
+
+BIG = Fault("fill-confirm", "Filling takes 1,000,000 entries, 384 MB.", "Only after a yes.")
+HIGH = Fault("fill-buckets", "Too many for the hash.", "As root: sysctl nf_conntrack_max=262144.", 262_144)
+
+
+class Host(ListedLink):
+    """The machine's own namespace; `writable` as its probe says."""
+
+    writable = True
+
+    async def ask(self, ask: Ask) -> Answer:
+        limit = Tunable(
+            name="nf_conntrack_max", value="4000000", scope="machine", writable=self.writable, why=""
+        )
+        return msgspec.structs.replace(await super().ask(ask), tunables=[limit])
+
+
+@pytest.mark.parametrize("yes", [True, False])
+async def test_much_memory_takes_a_yes(yes: bool) -> None:
+    asked: list[Question] = []
+
+    async def answer(question: Question) -> bool:
+        asked.append(question)
+        return yes
+
+    async def host() -> Host:
+        raise AssertionError("nothing is changed on the host")
+
+    link = ListedLink(BIG, Result(filled=993), FULL)
+    got = await outcome(find("table-full"), link, Permission(answer, host))
+    assert [q.title for q in asked] == ["Fill the table?"] and "384 MB" in asked[0].paragraphs[0]
+    assert got.ok is (True if yes else None)
+    fills = [a for a in link.actions if isinstance(a, Fill)]
+    assert [f.confirmed for f in fills] == ([False, True] if yes else [False])
+
+
+@pytest.mark.parametrize(("writable", "yes"), [(True, True), (True, False), (False, True)])
+async def test_a_limit_that_is_too_high_is_lowered_by_a_yes_only(writable: bool, yes: bool) -> None:
+    there = Host(Result())
+    there.writable = writable
+
+    async def answer(question: Question) -> bool:
+        assert question.of_host and "4,000,000  →  262,144" in question.paragraphs[1]
+        return yes
+
+    async def host() -> Host:
+        return there
+
+    got = await outcome(
+        find("table-full"), ListedLink(HIGH, Result(filled=993), FULL), Permission(answer, host)
+    )
+    if writable and yes:
+        assert there.actions == [
+            Set(name="nf_conntrack_max", value="262144", expected_old="4000000", keep_s=0)
+        ]
+        assert got.ok is True and "262,144 instead of 4,000,000 until this program ends" in got.notes[0]
+    else:
+        assert there.actions == [] and got.ok is None and "As root: sysctl" in got.skipped
 
 
 async def test_nothing_happens_before_the_next_event_is_asked_for() -> None:

@@ -176,7 +176,10 @@ class _Run:
                 await self._job(Unfill())
                 self.evictable = 0
             assert self.measured is not None, "a step without a stimulus"
-            for index, row in enumerate(self._compare(step, self.measured)):
+            rows = tuple(self._compare(step, self.measured))
+            if not all(row.ok for row in rows):
+                await self._excuse()
+            for index, row in enumerate(rows):
                 self.rows.append(row)
                 yield RowMeasured(number, index, row)
             yield StepDone(number, self.measured.result)
@@ -203,6 +206,13 @@ class _Run:
                         self.measured = Measured(
                             result, self.limit, self.buckets, self.evictable, family=self.tale.family
                         )
+
+    async def _excuse(self) -> None:
+        """Note what somebody else has changed for the whole machine meanwhile."""
+        before = self.limit
+        await self._read_limits()
+        if self.limit != before:
+            self.notes.append(f"Somebody changed nf_conntrack_max meanwhile: {before:,} → {self.limit:,}.")
 
     def _taken(self) -> int:
         """Entries of a table filled to the last slot that neither a new flow nor early_drop explains."""

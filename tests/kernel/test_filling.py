@@ -3,14 +3,12 @@
 Raising nf_conntrack_max costs nobody anything; a child puts it back even should this process be killed.
 """
 
-import fcntl
 import json
 import os
 import pty
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,15 +37,7 @@ def limit() -> int:
 
 
 @pytest.fixture
-def alone() -> Iterator[None]:
-    """Nobody else fills a table meanwhile: their tests would find it refused."""
-    with open(Path(tempfile.gettempdir()) / "cttui-fill.lock", "a+b") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@pytest.fixture
-def high(alone: None) -> Iterator[int]:
+def high(full_table: None) -> Iterator[int]:
     """A limit that is unreasonable for the hash: more than eight entries a bucket."""
     before = limit()
     above = 8 * int(MAX.with_name("nf_conntrack_buckets").read_text()) + 8
@@ -203,7 +193,7 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("typed", "yes", "code"), [("y\n", False, 0), ("n\n", False, 1), ("", True, 0)], ids=["y", "n", "--yes"]
 )
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("full_table")
 def test_much_memory_is_asked_about(tmp_path: Path, typed: str, yes: bool, code: int) -> None:
     more = ("--yes",) if yes else ()
     terminal = Terminal(tmp_path, sys.executable, "-P", "-c", PATCHED, "tale", "table-full", "--json", *more)
@@ -218,7 +208,7 @@ def test_much_memory_is_asked_about(tmp_path: Path, typed: str, yes: bool, code:
     assert told[0]["ok"] is (True if code == 0 else None)
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("full_table")
 def test_much_memory_without_a_terminal_is_skipped_by_name() -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", PATCHED, "tale", "table-full", "--json"],

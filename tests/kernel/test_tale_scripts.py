@@ -11,9 +11,19 @@ from sandboxed import NOBODY
 from cttui.lab.readings import LogSays, shown
 from cttui.lab.script import script
 from cttui.lab.tale import Tale
-from cttui.lab.tales import ALL, find
+from cttui.lab.tales import ALL
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, also to become an ordinary user")
+CLOSED_TO_USERS = {
+    (
+        "policy-counters",
+        "SKIPPED: this user may not read iptables-legacy's counters (/proc/net/ip_tables_names is root's)",
+    )
+}
+SLOW = (
+    pytest.mark.slow,
+    pytest.mark.skipif("CTTUI_SLOW" not in os.environ, reason="three minutes each: with CTTUI_SLOW=1"),
+)
 LINE = re.compile(r"^(ok|FAILED) +(.*): predicted (.*), measured (.*)$", re.MULTILINE)
 
 
@@ -24,10 +34,14 @@ def run(tale: Tale, folder: Path, prefix: tuple[str, ...] = ()) -> dict[str, lis
     folder.chmod(0o755)
     for _ in range(4):
         done = subprocess.run(
-            [*prefix, "bash", str(path)], capture_output=True, text=True, timeout=120, cwd="/"
+            [*prefix, "bash", str(path)], capture_output=True, text=True, timeout=400, cwd="/"
         )
         if "run this again" not in done.stdout:  # the garbage collector, which no script can keep away
             break
+    if done.returncode == 4 and prefix:
+        why = done.stdout.splitlines()[-1]
+        assert (tale.name, why) in CLOSED_TO_USERS
+        pytest.skip(why)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, list[str]] = {}
     for word, what, predicted, measured in LINE.findall(done.stdout):
@@ -48,16 +62,16 @@ def compare(tale: Tale, found: dict[str, list[str]]) -> None:
     assert not any(found.values())
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("tale", [t for t in ALL if not t.slow], ids=lambda tale: tale.name)
-def test_a_script_shows_what_the_tale_predicts(tale: Tale, tmp_path: Path) -> None:
-    compare(tale, run(tale, tmp_path))
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", ["ten-syns", "table-full", "raw-vs-tun", "dns-race", "ten-syns-v6"])
-def test_an_ordinary_user_can_run_it(name: str, tmp_path: Path) -> None:
-    tale = find(name)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("prefix", [(), NOBODY], ids=["root", "user"])
+@pytest.mark.parametrize(
+    "tale", [pytest.param(t, marks=SLOW if t.slow else ()) for t in ALL], ids=lambda tale: tale.name
+)
+def test_a_script_shows_what_the_tale_predicts(
+    tale: Tale, prefix: tuple[str, ...], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if tale.fills:
+        request.getfixturevalue("full_table")
     for parent in list(tmp_path.parents)[:3]:
         parent.chmod(parent.stat().st_mode | 0o055)
-    compare(tale, run(tale, tmp_path, NOBODY))
+    compare(tale, run(tale, tmp_path, prefix))

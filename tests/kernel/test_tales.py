@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from sandboxed import REPOSITORY, python_for_nobody
 
+from cttui.lab.tales import ALL
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, also to become an ordinary user")
 
 
@@ -39,6 +41,7 @@ def namespaces() -> set[str]:
     return found
 
 
+@pytest.mark.usefixtures("full_table")
 def test_ten_and_seven(argv: list[str]) -> None:
     code, told = tell(argv, "ten-syns", "table-full")
     assert code == 0, told
@@ -49,6 +52,7 @@ def test_ten_and_seven(argv: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("full_table")
 def test_every_tale_comes_true(argv: list[str]) -> None:
     code, told = tell(argv, "--all")
     wrong = [(t["tale"], row) for t in told for row in t["rows"] if not row["ok"]]
@@ -56,6 +60,17 @@ def test_every_tale_comes_true(argv: list[str]) -> None:
     assert [(t["tale"], t["skipped"]) for t in told if t["skipped"]] == []
     for t in told:
         assert t["ok"] is True and t["rows"] and t["kernel"] == os.uname().release
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif("CTTUI_SLOW" not in os.environ, reason="three minutes each: with CTTUI_SLOW=1")
+@pytest.mark.usefixtures("full_table")
+@pytest.mark.parametrize("tale", [tale.name for tale in ALL if tale.slow])
+def test_a_slow_tale_comes_true(argv: list[str], tale: str) -> None:
+    code, told = tell(argv, tale)
+    assert (code, [row for row in told[0]["rows"] if not row["ok"]]) == (0, []), told[0]["skipped"]
+    assert len(told[0]["rows"]) >= 8
 
 
 @pytest.mark.timeout(120)

@@ -68,7 +68,7 @@ EARLY_DROP = Tale(
 GC_OVER_95 = Tale(
     name="gc-over-95",
     title="Forgotten after the first loss",
-    summary="Once a packet was lost, half-open entries above 95 % vanish within a minute, and no statistic moves (4 minutes).",
+    summary="Once a packet was lost, half-open entries above 95 % vanish within a minute, and no statistic moves (3 minutes).",
     story=(
         "An entry in SYN_SENT lives 120 seconds. In a table that has just lost its first packet it does not.",
         "Ten SYNs arrive at seven free slots, three are lost; then nothing is done but to look how many entries are left.",
