@@ -16,7 +16,7 @@ from cttui.client.targets import Target
 from cttui.kernel import ctnetlink
 from cttui.model import framing
 from cttui.model.messages import PROTOCOL, Fault, FaultError, Hello, Welcome
-from cttui.probe import engine
+from cttui.probe import rights
 
 SHELL = ("sh", "-c")
 
@@ -55,7 +55,7 @@ def test_no_ctnetlink(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ctnetlink, "stats", refuse)
     with pytest.raises(FaultError) as caught:
-        engine._may_use_ctnetlink()
+        rights.may_use_ctnetlink()
     assert caught.value.fault.code == "no-ctnetlink"
     assert "modprobe nf_conntrack_netlink" in caught.value.fault.remedy
 

@@ -6,9 +6,9 @@ import sandboxed
 pytestmark = pytest.mark.kernel
 
 WORKER = """
-from cttui.probe import engine as e
+from cttui.probe import engine as e, switches
 async def main():
-    e.UNSEEN_S = ARGS["unseen_s"]
+    switches.UNSEEN_S = ARGS["unseen_s"]
     engine = e.Engine(sandbox=None, hello=Hello(PROTOCOL, "test"))
     await engine.start()
     await engine.switch(Arm(what="stages"))
