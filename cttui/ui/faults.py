@@ -24,6 +24,13 @@ def too_small(width: int, height: int) -> str:
     return f"{width}×{height} is too small: cttui needs {LEAST_WIDTH}×{LEAST_HEIGHT}, better 80×24."
 
 
+def cannot(welcome: Welcome | None, what: str) -> str:
+    """Why the probe can't do `what` here and what helps, "" where it can or nobody knows yet."""
+    if welcome is None or what in welcome.can:
+        return ""
+    return clean(welcome.cannot.get(what, "")) or "This needs more privilege here: run cttui with sudo."
+
+
 def why_empty(
     table: TableReading,
     welcome: Welcome | None,
@@ -35,11 +42,10 @@ def why_empty(
 ) -> list[str]:
     """What an empty flow table says instead of rows: why, then what to press."""
     sandbox = welcome is not None and welcome.target == "sandbox"
-    if welcome is not None and "ctnetlink" not in welcome.can:
-        why = welcome.cannot.get("ctnetlink", "Reading flows needs CAP_NET_ADMIN in this namespace.")
+    if why := cannot(welcome, "ctnetlink"):
         return [
             "The flows can't be read here.",
-            clean(why),
+            why,
             "Counters and statistics above need no privilege and go on.",
             f"{key('target')} opens a sandbox of your own." if not sandbox else "",
         ]

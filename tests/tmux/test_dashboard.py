@@ -223,6 +223,10 @@ def test_an_ordinary_user_on_the_host_sees_counters_and_how_to_get_the_rest(tmux
     assert f"/ {_limit():,}" in screen
     assert "sudo" in screen
     assert "new " not in screen.split("1 Flows")[0]  # a rate nobody may read is not shown as 0
+    assert "assured –" in screen or "no entries" in screen
+    assert "The rules can be read only with CAP_NET_ADMIN here" in screen
+    assert "Capturing packets needs CAP_NET_RAW here" in screen
+    assert "Not read yet" not in screen
     tmux.keys("h")
     tmux.wait_for("SANDBOX", FRESH)
     _quit(tmux)

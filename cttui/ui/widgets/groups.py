@@ -10,6 +10,7 @@ from cttui.model import words
 from cttui.model.messages import GroupPage, GroupRow
 from cttui.model.safe import clean
 from cttui.ui.cells import Line, Run, clip_middle, pad, width_of
+from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.gauge import bar, percent
 
@@ -119,7 +120,11 @@ class Groups(Rows):
             count += f" of {page.flows:,} flows"
         self.note(f"by {', '.join(page.by)}" if page.by else "", f"sort {self.sort} {arrow}", count)
         if not page.rows:
-            return [((" " + text, "muted" if i else ""),) for i, text in enumerate(self.empty)]
+            return [
+                line
+                for i, text in enumerate(self.empty)
+                for line in wrap(f" {text}", width, "muted" if i else "")
+            ]
         inner = self.row_width(width)
         figures = self._figures(inner)
         spare = inner - 1 - sum(cells + 1 for _, _, cells, _ in figures)
