@@ -123,6 +123,7 @@ class TaleScreen(Screen[None]):
         Binding("r", "run", "Run at once", show=False),
         Binding("R", "reset", "A fresh sandbox", show=False),
         Binding("p", "keep", "Keep the sandbox and play on", show=False),
+        Binding("J", "journeys", "The way of each packet", show=False),
         Binding("f9", "present", "Presenter mode", show=False),
     ]
 
@@ -155,8 +156,13 @@ class TaleScreen(Screen[None]):
         keys = {
             BEFORE: [("run", "r", "run"), ("next", "n", "step by step")],
             RUNNING: [("run", "…", "running")],
-            HELD: [("next", "n", "next step"), ("run", "r", "run the rest")],
-            OVER: [("run", "r", "again"), ("keep", "p", "play on with it"), ("reset", "R", "fresh sandbox")],
+            HELD: [("next", "n", "next step"), ("run", "r", "run the rest"), ("journeys", "J", "journeys")],
+            OVER: [
+                ("run", "r", "again"),
+                ("keep", "p", "play on with it"),
+                ("journeys", "J", "journeys"),
+                ("reset", "R", "fresh sandbox"),
+            ],
         }[self.telling.phase]
         return [*keys, ("leave", "Esc", "back"), ("quit", self._program.key("quit"), "quit")]
 
@@ -313,6 +319,10 @@ class TaleScreen(Screen[None]):
         if self.telling.phase == OVER:
             while self.app.screen is not self._program.dashboard:
                 self.app.pop_screen()
+
+    def action_journeys(self) -> None:
+        """The way of each packet of the last stimulus."""
+        self._program.act("journeys")
 
     def action_reset(self) -> None:
         """A fresh sandbox; the tale can be told again."""
