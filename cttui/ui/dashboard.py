@@ -10,7 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.screen import Screen
 
-from cttui.model.messages import Answer, Ask, Job, Notice
+from cttui.model.messages import Answer, Ask, Fault, Job, Notice
 from cttui.model.packet import JourneysReading, PacketPage
 from cttui.ui import actions, faults, keymap
 from cttui.ui.bars import Header, KeyBar
@@ -58,8 +58,8 @@ class Dashboard(Screen[None]):
         """A trace was armed by hand: the banner follows it."""
         self.pending = ""
         """What the banner says of settings that will be put back."""
-        self.trouble = ""
-        """What was asked for at the start and could not be done; Escape takes it away."""
+        self.trouble: Fault | None = None
+        """Why the table was not filled as asked for at the start; Escape takes it away."""
         self.lean = False
         """Without history lines: for a slow line."""
         self.zoomed = ""
@@ -250,10 +250,13 @@ class Dashboard(Screen[None]):
         for figure in self._figures:
             figure.show(answer.table)
         self.statistics.show(answer.table)
+        if answer.table.filler:
+            self.trouble = None  # it was filled after all
         page = answer.flows if flows else None
         why = faults.why_empty(
             answer.table, self.state.welcome, filter_text=self.view.whole_filter, held=answer.table.held,
             fillers_hidden=page.fillers_hidden if page else 0, key=self._key,
+            trouble=self.trouble,
         )  # fmt: skip
         room = self.flows.size.width - 4
         self.flows.empty = ["".join(text for text, _ in line) for text in why for line in wrap(text, room)]
@@ -332,7 +335,7 @@ class Dashboard(Screen[None]):
             self._whole_at = 0.0
             self.burst = None
             self.pending = ""
-            self.trouble = ""
+            self.trouble = None
             # Nothing of the other target may stay on screen.
             self.flows.clear()
             self.hooks.clear()

@@ -101,8 +101,9 @@ class Doing:
             await self.fill(free)
         except FaultError as e:
             # It was asked for on the command line: too important for a notice that goes by.
-            self.dashboard.trouble = f"not filled: {clean(e.fault.sentence)} {clean(e.fault.remedy)}".rstrip()
+            self.dashboard.trouble = e.fault
             self.dashboard.say()
+            self.session.poke()
 
     def heard(self, answer: Answer) -> None:
         """Take what concerns us out of an answer."""
@@ -232,6 +233,7 @@ class Doing:
                     return
         self._job = 0
         self.dashboard.burst = None
+        self.dashboard.trouble = None
         await self.session.restart()
 
     def tunables(self) -> None:

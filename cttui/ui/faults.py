@@ -39,6 +39,7 @@ def why_empty(
     held: int,
     fillers_hidden: int,
     key: Key,
+    trouble: Fault | None = None,
 ) -> list[str]:
     """What an empty flow table says instead of rows: why, then what to press."""
     sandbox = welcome is not None and welcome.target == "sandbox"
@@ -66,6 +67,14 @@ def why_empty(
         return [
             f"No flows but {fillers_hidden:,} fillers, which only occupy slots ({key('fillers')} shows them).",
             f"{key('fire')} fires 10 SYNs: see how many get in.",
+        ]
+    if sandbox and trouble is not None:
+        return [
+            f"The table is not filled. {clean(trouble.sentence)}",
+            clean(trouble.remedy),
+            "",
+            f"  {key('reset')}  try again, in a new sandbox",
+            f"  {key('back')}  go on with this one, which is empty",
         ]
     if sandbox:
         return [
@@ -175,7 +184,7 @@ def banner(
     job: Job | None,
     pending: str,
     key: Key,
-    trouble: str = "",
+    trouble: Fault | None = None,
     journeys: JourneysReading | None = None,
 ) -> list[tuple[Line, Line]]:
     """Lines between the figures and the flows, each as (what stands at the left, what at the right edge)."""
@@ -187,11 +196,12 @@ def banner(
                 ((f"{key('tunables')} ", "key"), ("keep or undo ", "muted")),
             )
         )
-    if trouble:
+    if trouble is not None:
+        words = f"not filled: {clean(trouble.sentence)}"
         lines.append(
             (
-                ((" ! ", "level-warn"), (trouble, "level-warn")),
-                ((f"  {key('back')} ", "key"), ("away ", "muted")),
+                ((" ! ", "level-warn"), (words, "level-warn")),
+                ((f"  {key('reset')} ", "key"), ("again ", "muted")),
             )
         )
     if answer is not None:

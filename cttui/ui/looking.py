@@ -82,9 +82,10 @@ class Looking:
     def back(self) -> None:
         """One step back."""
         board = self.dashboard
-        if board.trouble:
-            board.trouble = ""
+        if board.trouble is not None:
+            board.trouble = None
             board.say()
+            self.session.poke()
         elif board.zoomed:
             board.zoom()
         elif board.panel == "packets" and board.packets.narrow(filter_text="", flow_key=0):

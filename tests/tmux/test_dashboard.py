@@ -4,13 +4,15 @@ Everything asserted here is text on the screen. What the kernel counted is behin
 recordings and no fakes.
 """
 
+import contextlib
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,32 @@ def test_ten_syns_into_seven_slots_on_a_small_screen(tmux: Any, cttui: list[str]
     assert "0 free" in screen
     assert "3 packets" in screen
     _quit(tmux)
+
+
+@pytest.mark.timeout(600)  # it waits for other full sandboxes
+def test_a_table_that_was_not_filled_says_why_and_a_key_tries_again(
+    tmux: Any, cttui: list[str], full_table: None
+) -> None:
+    with _the_one_full_table():
+        tmux.start([*cttui, "--sandbox", "--free", "7"])
+        screen = tmux.wait_for("The table is not filled. Another sandbox", "R again")
+        assert "only one may be full at a time" in screen
+        assert "R  try again, in a new sandbox" in screen
+    tmux.keys("R")
+    tmux.wait_for(" 7 free", deadline=FULL_S)
+    assert "not filled" not in tmux.screen()
+    _quit(tmux)
+
+
+@contextlib.contextmanager
+def _the_one_full_table() -> Iterator[None]:
+    """What a full sandbox holds for as long as it is full."""
+    module = os.open("/sys/module/nf_conntrack", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(module, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(module)
 
 
 def _start_full(tmux: Any, argv: list[str], columns: int, rows: int) -> None:
