@@ -72,6 +72,30 @@ async def test_the_full_table(full_table: None) -> None:
         assert "none: no entry was made for it" in d.text
 
 
+@pytest.mark.timeout(600)
+async def test_a_tale_leads_to_the_way_of_its_packets(full_table: None) -> None:
+    async with live(targets.sandbox(), (80, 24), tale="table-full") as d:
+        await d.until("r run  n step by step")
+        await d.press("r")
+        await d.until("Everything as predicted", 120)
+        for back in (("escape", "p"), ("escape",)):  # over the tale, and when playing on
+            await d.press("J")
+            await d.until("10 packets traced: 7 delivered, 3 in conntrack: table full")
+            await d.press(*back)
+        assert len(d.app.screen_stack) == 1
+
+
+async def test_so_does_each_step_of_a_tale() -> None:
+    async with live(targets.sandbox(), (80, 24), tale="dropped-in-input") as d:
+        await d.until("r run  n step by step")
+        await d.press("n")
+        await d.until("n next step")
+        await d.press("n")
+        await d.until("Step 2 of 2")
+        await d.press("J")
+        await d.until("10 packets traced: 10 dropped by filter INPUT rule 1: -j DROP")
+
+
 @pytest.fixture
 def host(netns: Any) -> Any:
     """A namespace with a rule, as a host to look at."""
