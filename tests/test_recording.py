@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cttui.client.recording import MAGIC, RecordingLink, ReplayLink, frames
@@ -15,10 +16,12 @@ from cttui.model.messages import (
     FaultError,
     FlowPage,
     Job,
+    JourneyView,
     Keep,
     Unfill,
     Welcome,
 )  # fmt: skip
+from cttui.model.packet import Journey, JourneysReading
 from cttui.model.table import Health, TableReading
 
 
@@ -88,6 +91,49 @@ async def test_plays_in_order_and_waits_for_the_action(tmp_path: Path) -> None:
     assert await count(link) != first
     with pytest.raises(FaultError, match="recording"):
         await link.do(Unfill())
+
+
+class Tracing(Counting):
+    """A link whose burst ends with the third answer; three packets were traced."""
+
+    async def ask(self, ask: Ask) -> Answer:
+        answer = await super().ask(ask)
+        jobs = [Job(id=1, kind="fire", state="done" if ask.seq >= 3 else "running")]
+        if (view := ask.journey) is None:
+            return msgspec.structs.replace(answer, jobs=jobs)
+        ways = [Journey(trace_id=i, line="", steps=[], end="", ended_ok=True) for i in range(3)]
+        window = ways[view.first :][: view.count]
+        reading = JourneysReading(why="a burst", total=3, first=view.first, journeys=window)
+        return msgspec.structs.replace(answer, jobs=jobs, journeys=reading)
+
+
+async def test_journeys_are_written_down_though_nobody_looks_at_them(tmp_path: Path) -> None:
+    recorded = RecordingLink(Tracing(), tmp_path / "r")
+    for _ in range(5):
+        await recorded.ask(Ask(seq=recorded.next_seq()))
+    await recorded.close()
+    link = ReplayLink(tmp_path / "r")
+
+    async def ways(view: JourneyView) -> list[int] | None:
+        answer = await link.ask(Ask(seq=link.next_seq(), journey=view))
+        return None if answer.journeys is None else [j.trace_id for j in answer.journeys.journeys]
+
+    assert [await ways(JourneyView(count=9)) for _ in range(4)] == [None, None, None, [0, 1, 2]]
+    assert await ways(JourneyView(first=1, count=1)) == [1]
+    assert await ways(JourneyView(first=-1, count=2)) == [1, 2]
+    assert (await link.ask(Ask(seq=9))).table.count == 6, "the question for journeys shows nothing else"
+
+
+async def test_pages_of_journeys_are_put_together(tmp_path: Path) -> None:
+    recorded = RecordingLink(Tracing(), tmp_path / "r")
+    await recorded.ask(Ask(seq=1))
+    for first in (0, 2):
+        await recorded.ask(Ask(seq=2, journey=JourneyView(first=first, count=2)))
+    await recorded.close()
+    link = ReplayLink(tmp_path / "r")
+    await link.ask(Ask(seq=1))
+    answer = await link.ask(Ask(seq=2, journey=JourneyView(count=9)))
+    assert answer.journeys is not None and [j.trace_id for j in answer.journeys.journeys] == [0, 1, 2]
 
 
 async def test_a_killed_writer_leaves_what_it_wrote(tmp_path: Path) -> None:

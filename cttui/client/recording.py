@@ -16,9 +16,26 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from cttui.client.targets import Target
-from cttui.model.messages import Action, Answer, Ask, Do, Done, Fault, FaultError, Hello, Job, Welcome
+from cttui.model.messages import (
+    Action,
+    Answer,
+    Ask,
+    Do,
+    Done,
+    Fault,
+    FaultError,
+    Hello,
+    Job,
+    JourneyView,
+    Welcome,
+)
+from cttui.model.packet import JourneysReading
 
 MAGIC = b"cttui recording 1\n"
+JOURNEYS = 1_000
+"""Journeys of a burst or trace that are written down: 1.5 MB before compression."""
+_STIMULI = ("fire", "hold", "send")
+"""Jobs whose packets are traced."""
 _LENGTH = struct.Struct("<I")
 _FRAME: msgspec.msgpack.Decoder[Hello | Ask | Do | Welcome | Answer | Done | Fault] = msgspec.msgpack.Decoder(
     Hello | Ask | Do | Welcome | Answer | Done | Fault
@@ -57,6 +74,8 @@ class RecordingLink:
         self._file: BinaryIO = path.open("wb")
         self._file.write(MAGIC)
         self._zip = zlib.compressobj(9)
+        self._ended: set[int] = set()
+        self._armed = False
         self._write(link.welcome)
 
     def _write(self, message: object) -> None:
@@ -70,7 +89,20 @@ class RecordingLink:
         answer = await self._link.ask(ask)
         self._write(ask)
         self._write(answer)
+        if self._trace_over(answer):
+            journeys = Ask(seq=self._link.next_seq(), journey=JourneyView(count=JOURNEYS))
+            told = await self._link.ask(journeys)
+            self._write(journeys)
+            self._write(told)
         return answer
+
+    def _trace_over(self, answer: Answer) -> bool:
+        """Whether this answer is the first after a trace: nobody may have asked for its journeys yet."""
+        ended = {job.id for job in answer.jobs if job.kind in _STIMULI and job.state != "running"}
+        armed = answer.journeys.armed if answer.journeys is not None else self._armed
+        over = bool(ended - self._ended) or (self._armed and not armed)
+        self._ended, self._armed = ended, armed
+        return over
 
     async def do(self, action: Action) -> Done:
         """As the link's, written down; a refusal too."""
@@ -128,10 +160,23 @@ def frames(path: Path) -> Iterator[object]:
         at += 4 + n
 
 
+def _played(steps: list[object]) -> Iterator[Answer | Do | Done | JourneysReading]:
+    """What is played: answers and actions; of answers to a question for journeys alone, only those."""
+    alone = False
+    for step in steps:
+        if isinstance(step, Ask):
+            alone = step == Ask(seq=step.seq, journey=step.journey, at=step.at) and step.journey is not None
+        elif isinstance(step, Answer) and alone and step.journeys is not None:
+            yield step.journeys
+        elif isinstance(step, Answer | Do | Done):
+            yield step
+
+
 class ReplayLink:
     """Answers from a recording: the next Answer in the file for each Ask, the last one for ever after.
 
-    An action that stands next in the file moves on to what followed it; any other is refused.
+    An action that stands next in the file moves on to what followed it; any other is refused. Journeys are kept
+    aside: they are there for whoever asks for them, until those of another trace come.
     """
 
     def __init__(self, path: Path) -> None:
@@ -140,21 +185,48 @@ class ReplayLink:
             raise FaultError("recording", f"{path} does not begin with a greeting.")
         self.welcome: Welcome = steps[0]
         self.target = Target(self.welcome.target, f"RECORDING of {self.welcome.target}")
-        self._steps = [s for s in steps[1:] if isinstance(s, Answer | Do | Done)]
+        self._steps = list(_played(steps[1:]))
         self._at = 0
         self._last: Answer | None = None
+        self._journeys: JourneysReading | None = None
         self._seq = 0
 
     async def ask(self, ask: Ask) -> Answer:
         """The next recorded answer. It stops before a recorded action until that action is asked for, and while
         the picture is frozen."""
         still = ask.at is not None and self._last is not None
+        while self._at < len(self._steps) and isinstance(aside := self._steps[self._at], JourneysReading):
+            self._at += 1
+            self._keep(aside)
         if not still and self._at < len(self._steps) and isinstance(step := self._steps[self._at], Answer):
             self._at += 1
             self._last = step
         if self._last is None:
             raise FaultError("recording", "The recording holds no answer.")
-        return msgspec.structs.replace(self._last, seq=ask.seq)
+        return msgspec.structs.replace(self._last, seq=ask.seq, journeys=self._window(ask.journey))
+
+    def _keep(self, page: JourneysReading) -> None:
+        """Take journeys aside; pages of one trace are put together."""
+        kept = self._journeys
+        if kept is None or (page.why, page.total) != (kept.why, kept.total):
+            self._journeys = page if page.first == 0 else None
+        elif page.first <= len(kept.journeys) < page.first + len(page.journeys):
+            journeys = [*kept.journeys[: page.first], *page.journeys]
+            self._journeys = msgspec.structs.replace(page, first=0, journeys=journeys)
+
+    def _window(self, view: JourneyView | None) -> JourneysReading | None:
+        """The journeys asked for, as far as they were written down."""
+        assert self._last is not None
+        then, kept = self._last.journeys, self._journeys
+        if (
+            view is None
+            or kept is None
+            or (then is not None and (then.why, then.total) != (kept.why, kept.total))
+        ):
+            return then
+        first = max(len(kept.journeys) - view.count, 0) if view.first < 0 else view.first
+        shown = kept.journeys[first : first + view.count]
+        return msgspec.structs.replace(kept, first=first, journeys=shown)
 
     async def do(self, action: Action) -> Done:
         """The recorded outcome of this kind of action, or a refusal."""
