@@ -9,6 +9,7 @@ ones), and ports of other protocols than TCP and UDP, which it does not compare.
 """
 
 import struct
+from dataclasses import dataclass
 
 from cttui.kernel.netlink import attribute, nested
 from cttui.model.filter_ast import Address, And, Masked, Node, Not, Number, Status, all_of
@@ -103,6 +104,32 @@ def kernel_filter(node: Node | None, family: int = 0) -> tuple[bytes, Node | Non
     tuples, left = _tuples(fields, family)
     rest += left
     return out + tuples, all_of(rest) if rest else None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a dump may ask the kernel for, on behalf of a filter."""
+
+    attributes: bytes
+    family: int
+    scope: Node
+    """The conditions that the kernel judges: every flow they hold for is in the answer."""
+    lasting: bool
+    """None of them can change while a flow lives: one that is missing has ended."""
+
+
+def kernel_part(node: Node | None) -> Part | None:
+    """The kernel's part of a filter, None where it has none."""
+    family = kernel_family(node)
+    attributes, rest = kernel_filter(node, family)
+    if not attributes and not family:
+        return None
+    left = _terms(rest)
+    done = [term for term in _terms(node) if term not in left]
+    if family:
+        done.append(Number("family", ((family, family),)))
+    changing = [term for term in done if _status(term) is not None or _marked(term) is not None]
+    return Part(attributes, family, all_of(done), not changing)
 
 
 def _status(node: Node) -> tuple[int, int] | None:

@@ -106,7 +106,6 @@ class Engine:
         self._notices: list[Notice] = []
         self._watching = False
         self._answered = asyncio.Event()
-        self._filter_in_kernel = False
 
     # ------------------------------------------------------------ life
 
@@ -245,9 +244,7 @@ class Engine:
             seq=ask.seq,
             at=now,
             table=self.overview.table(ask.history),
-            health=self.overview.health(
-                now, watching=self._watching, filter_in_kernel=self._filter_in_kernel
-            ),
+            health=self.overview.health(now, watching=self._watching),
             flows=page,
             groups=[self.queries.groups(view, now, ask.at) for view in ask.groups],
             packets=self.capture.page(ask.packets, now, frozen=ask.at is not None) if ask.packets else None,
@@ -270,7 +267,7 @@ class Engine:
             if ask.flows is not None or not ask.groups:
                 text = ask.flows.filter if ask.flows is not None and not ask.groups else ""
                 try:
-                    self._filter_in_kernel = await self.watch.dump_filtered(text)
+                    await self.watch.dump_filtered(text)
                 except filters.FilterError:
                     pass  # the flow page says what is wrong with it
             if ask.hooks is not None:

@@ -70,7 +70,7 @@ class Overview:
         """Whether a rate has a source here: new and ended flows are seen by events and dumps only."""
         return self._privileged or name not in ("new", "ended")
 
-    def health(self, now: float, *, watching: bool, filter_in_kernel: bool) -> Health:
+    def health(self, now: float, *, watching: bool) -> Health:
         """How old each part is at `now` (monotonic), what was lost, what we cost."""
 
         def age(at: float | None) -> float | None:
@@ -92,7 +92,7 @@ class Overview:
             ring_drops=self._capture.drops,
             cpu_percent=self._cost.cpu_percent,
             rss_bytes=self._cost.rss_bytes,
-            filter_in_kernel=filter_in_kernel,
+            filter_in_kernel=watch.filtered,
             clock_s=now,
         )
 

@@ -3,6 +3,9 @@
 The interval between dumps adapts: it keeps the cost under DUTY of one core, doubles while dumps find
 nothing new, and falls back as soon as they do, or as soon as the kernel's own count says that the store
 is behind (a change that sent no event).
+
+Without events, and where a whole dump is costly, a filter that the kernel can do is dumped in between: what is
+looked at is then read every second, at the cost of the rest, which is read half as often.
 """
 
 import asyncio
@@ -11,14 +14,17 @@ import time
 from collections.abc import AsyncIterator
 
 from cttui.flows.columns import Interned
-from cttui.flows.store import Store
+from cttui.flows.select import View, mask_of
+from cttui.flows.store import Reconciled, Store
 from cttui.kernel import ctnetlink
-from cttui.kernel.ctfilter import kernel_family, kernel_filter
+from cttui.kernel.ctfilter import Part, kernel_part
 from cttui.model import filters
 from cttui.probe.counters import read_number
 
 DUTY = 0.10
 SHORTEST_S = 1.0
+COSTLY_S = 0.05
+"""A whole dump that takes longer is worth a filtered one beside it."""
 LONGEST_S = 12.0
 """A change that neither sends an event nor moves the count is on screen within this and one dump."""
 
@@ -45,6 +51,11 @@ class Watch:
         self._dumping = asyncio.Lock()
         self._filling = False
         self._gap = 0
+        self._looked = ""
+        self._part: Part | None = None
+        self._part_set = asyncio.Event()
+        self.filtered = False
+        """Whether the kernel picks out what is looked at."""
 
     # ------------------------------------------------------------ events
 
@@ -89,55 +100,110 @@ class Watch:
 
     # ------------------------------------------------------------ dumps
 
-    async def dump(self, attributes: bytes = b"", family: int = 0) -> None:
-        """One whole dump in bounded slices, then reconcile. `attributes` and `family`: the kernel's part of a filter."""
+    async def dump(self, part: Part | None = None) -> float:
+        """One dump in bounded slices, then reconcile; its cost in seconds. `part`: of these flows only."""
         async with self._dumping:
-            dump = ctnetlink.Dump(self.decoder, filter=attributes, family=family)
+            dump = ctnetlink.Dump(
+                self.decoder, filter=part.attributes if part else b"", family=part.family if part else 0
+            )
             cost, complete = 0.0, False
-            self.store.reserve((read_number("nf_conntrack_count") or 0) * 9 // 8)
+            if part is None:
+                self.store.reserve((read_number("nf_conntrack_count") or 0) * 9 // 8)
             self.store.begin_dump()
             try:
-                dump.start()
+                begun = time.perf_counter()
+                dump.start()  # the kernel already fills the first buffer
+                cost = time.perf_counter() - begun
                 while not (
                     self._filling and self.running
                 ):  # a fill makes a dump outdated, a dump makes it slow
                     self.drain_events()
-                    t = time.perf_counter()
+                    begun = time.perf_counter()
                     batches = dump.step()
                     if batches is None:
                         complete = not dump.interrupted
                         break
                     self.store.put_dump(batches, time.monotonic())
-                    cost += time.perf_counter() - t
+                    cost += time.perf_counter() - begun
                     await asyncio.sleep(0)
             finally:
                 dump.close()
-                found = self.store.end_dump(time.monotonic(), complete=complete)
-            self.dumped_at = time.monotonic()
-            self.dumped.set()
-            self.dump_cost_s = cost
-            if found.again:
-                self._wake.set()
-            quiet = found.ghosts == 0 and (self.events is not None or found.added + found.ended == 0)
-            shortest = max(SHORTEST_S, cost / DUTY - cost)
-            longest = max(LONGEST_S, shortest)
-            self.interval_s = (
-                min(self.interval_s * 2, longest) if quiet else max(self.interval_s / 2, shortest)
-            )
-            self.interval_s = min(max(self.interval_s, shortest), longest)
+                found = self._reconcile(part, complete)
+            if part is None:
+                self._whole(cost, found)
+            return cost
 
-    async def dump_filtered(self, text: str) -> bool:
-        """One dump for a script; whether the kernel did part of the filter and only that part is held.
+    def _reconcile(self, part: Part | None, complete: bool) -> Reconciled:
+        now = time.monotonic()
+        if part is None:
+            return self.store.end_dump(now, complete=complete)
+        return self.store.end_dump(
+            now,
+            complete=complete and part.lasting,
+            scope=lambda columns: mask_of(part.scope, View(columns, now, self.interned)),
+        )
+
+    def _whole(self, cost: float, found: Reconciled) -> None:
+        """After a whole dump: when the next one is due."""
+        self.dumped_at = time.monotonic()
+        self.dumped.set()
+        self.dump_cost_s = cost
+        if found.again:
+            self._wake.set()
+        quiet = found.ghosts == 0 and (self.events is not None or found.added + found.ended == 0)
+        shortest = self._shortest()
+        longest = max(LONGEST_S, shortest)
+        self.interval_s = min(self.interval_s * 2, longest) if quiet else max(self.interval_s / 2, shortest)
+        self.interval_s = min(max(self.interval_s, shortest), longest)
+
+    def _shortest(self) -> float:
+        """Seconds from a whole dump to the next that keep the cost of all dumps under DUTY."""
+        share = DUTY if self._part is None else DUTY / 2
+        cost = self.dump_cost_s or 0.0
+        return max(SHORTEST_S, cost / share - cost)
+
+    async def dump_filtered(self, text: str) -> None:
+        """One dump for a script, of what the kernel's part of the filter leaves.
 
         Only before `run`: afterwards the store holds everything, and a full dump keeps it so.
         """
-        attributes, family = b"", 0
-        if text and not self.running:
-            node = filters.parse(text)
-            family = kernel_family(node)
-            attributes, _ = kernel_filter(node, family)
-        await self.dump(attributes, family)
-        return bool(attributes or family)
+        part = kernel_part(filters.parse(text)) if text and not self.running else None
+        await self.dump(part)
+        self.filtered = part is not None
+
+    # ------------------------------------------------------------ what is looked at
+
+    def look_at(self, text: str) -> None:
+        """A screen shows the flows of this filter: they are to be fresh, if the kernel can pick them out."""
+        if text == self._looked:
+            return
+        self._looked, self.filtered = text, False
+        try:
+            self._part = kernel_part(filters.parse(text))
+        except filters.FilterError:
+            self._part = None
+        if self._part is not None:
+            self._part_set.set()
+        else:
+            self._part_set.clear()
+
+    async def run_filtered(self) -> None:
+        """Dump what is looked at, for ever, while that is cheaper than dumping everything."""
+        while True:
+            await self._part_set.wait()
+            part, whole = self._part, self.dump_cost_s or 0.0
+            pause = SHORTEST_S
+            if part is not None and self.events is None and not self._filling and whole > COSTLY_S:
+                cost = await self.dump(part)
+                if part is self._part and cost > whole / 2:
+                    self._part, self.filtered = None, False  # nearly everything matches
+                    self._part_set.clear()
+                elif part is self._part:
+                    self.filtered = True
+                pause = max(SHORTEST_S, cost / (DUTY / 2) - cost)
+            else:
+                self.filtered = False
+            await asyncio.sleep(pause)
 
     async def run(self) -> None:
         """Dump for ever, at the adaptive interval."""
@@ -150,8 +216,7 @@ class Watch:
                 # Until its queue has run empty the kernel drops every event: a dump now would be outdated.
                 self.drain_events()
                 await asyncio.sleep(0)
-            cost = self.dump_cost_s or 0.0
-            shortest = max(SHORTEST_S, cost / DUTY - cost)
+            shortest = self._shortest()
             await asyncio.sleep(shortest)
             try:
                 async with asyncio.timeout(max(0.0, self.interval_s - shortest)):

@@ -261,6 +261,7 @@ class Dashboard(Screen[None]):
         room = self.flows.size.width - 4
         self.flows.empty = ["".join(text for text, _ in line) for text in why for line in wrap(text, room)]
         self.flows.filter_text = " ".join(x for x in (self.view.breadcrumbs, self.view.filter) if x)
+        self.flows.filtered_in = "kernel" if answer.health.filter_in_kernel else "cttui"
         if page is not None:
             self.flows.show(page)
         elif flows:
@@ -359,8 +360,10 @@ class Dashboard(Screen[None]):
     def tick(self, waiting_s: float | None) -> None:
         """Once a second: say when the probe hasn't answered for a while."""
         health = self.answer.health if self.answer is not None else None
-        # With events attached the rows are as old as the last event, not as the last dump.
-        dump_age_s = health.dump_age_s if health is not None and not health.events_attached else None
+        # With events attached the rows are as old as the last event, not as the last dump; those that the
+        # kernel picks out are read every second.
+        fresh = health is None or health.events_attached or health.filter_in_kernel
+        dump_age_s = None if health is None or fresh else health.dump_age_s
         self.query_one(Header).show(self.state, age_s=waiting_s, dump_age_s=dump_age_s)
 
     # ------------------------------------------------------------ events

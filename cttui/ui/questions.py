@@ -248,6 +248,10 @@ def trust_lines(table: TableReading, health: Health) -> Paragraphs:
         out.append(
             f"  The whole table was read {health.dump_age_s:.0f} s ago{every}{cost}; rows on screen every time."
         )
+    if health.filter_in_kernel:
+        out.append(
+            "  The flows of the filter are picked out by the kernel and read every second; the rest less often."
+        )
     if health.hooks_age_s is not None:
         out.append(f"  Rules and stages were read {health.hooks_age_s:.0f} s ago.")
     if health.events_attached:

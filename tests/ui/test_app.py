@@ -163,7 +163,7 @@ async def test_filter_is_judged_as_it_is_typed(play: Play) -> None:
         assert d.app.view.filter == "dport=80"
         await d.press("enter")
         assert d.app.dashboard.panel == "flows"
-        assert "filter dport=80" in d.text
+        assert "filter in cttui: dport=80" in d.text
         await d.press("slash", "x")
         await d.press("escape")
         assert d.app.view.filter == "dport=80"

@@ -82,6 +82,8 @@ class FlowTable(Rows):
         self.descending = True
         self.filter_text = ""
         """What the heading says of the filter; the app sets it."""
+        self.filtered_in = ""
+        """Where that is done first: kernel, or cttui."""
         self.empty: Sequence[str] = ("No flows.",)
         """Lines shown in an empty table; the app says why it is empty and which key helps."""
         self.page = FlowPage()
@@ -371,7 +373,8 @@ class FlowTable(Rows):
         shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
         if self._began is None:
             shown = ""  # no page yet, perhaps never: nobody has counted
-        chosen = f"filter {clean(self.filter_text)}" if self.filter_text else ""
+        where = f" in {self.filtered_in}:" if self.filtered_in else ""
+        chosen = f"filter{where} {clean(self.filter_text)}" if self.filter_text else ""
         over = [flow.rate_over_s or 0.0 for flow in page.rows if flow.rate_bps is not None]
         rates = f"rates over {max(over):.0f} s" if over and "rate" in self.columns else ""
         self.note(rates, f"sort {self.sort} {arrow}", hidden, chosen, shown)
