@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cttui.kernel.stages import POINTS
+from cttui.kernel.stages import FRAGMENTS, POINTS
 from cttui.model.hooks import Chain, Rule, Stage
 from cttui.probe.losses import attribute, balance, stage_growth
 
@@ -95,8 +95,26 @@ def test_fragments():
     counted = stages(prerouting=[40, 10, 10, 10, 10, 10, 10], input=[10] * 4)
     (merged,) = attribute(counted, {}, [], {"IpReasmReqds": 40, "IpReasmOKs": 10})
     assert not merged.is_loss and merged.packets == 30
-    (mixed,) = attribute(counted, {}, [], {"IpReasmReqds": 40, "IpReasmOKs": 10, "IpReasmFails": 1})
-    assert mixed.cause == "unknown"
+    lost, rest = attribute(counted, {}, [], {"IpReasmReqds": 40, "IpReasmOKs": 10, "IpReasmFails": 1})
+    assert (lost.packets, lost.is_loss, lost.source) == (1, True, "ReasmFails +1")
+    assert (rest.packets, rest.is_loss) == (29, False) and "or given up" in rest.cause
+    # Conntrack reassembles IPv6 without counting: there the fragments that we counted ourselves say so.
+    counted = stages("ip6", prerouting=[40, 10, 10, 10, 10, 10, 10], input=[10] * 4)
+    (merged,) = attribute(counted, {}, [], {FRAGMENTS: 40})
+    assert not merged.is_loss and merged.packets == 30 and merged.source == "fragments +40"
+
+
+def test_a_race_lost_on_the_way_out_is_the_familys_that_sent_less():
+    counted = stages(postrouting=[2] * 4) + stages("ip6", postrouting=[3] * 4)
+    moved = {"insert_failed": 1, "drop": 1}
+    (found,) = [x for x in attribute(counted, moved, [], {"IpOutTransmits": 1, "Ip6OutTransmits": 3}) if x.before == "confirm"]  # fmt: skip
+    assert (found.family, found.hook, found.packets, found.source) == (
+        "ip",
+        "postrouting",
+        1,
+        "insert_failed +1",
+    )
+    assert not [x for x in attribute(counted, moved, [], {}) if x.before == "confirm"]
 
 
 def test_lost_race_at_confirm_and_no_port():

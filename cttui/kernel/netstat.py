@@ -57,8 +57,8 @@ EXPLAINS: dict[str, str] = {
 """The counters that explain where a packet went, and what each says. Names as in `nstat`."""
 
 TRAFFIC = (
-    "IpInReceives", "IpInDelivers", "IpForwDatagrams", "IpOutRequests",
-    "Ip6InReceives", "Ip6InDelivers", "Ip6OutForwDatagrams", "Ip6OutRequests",
+    "IpInReceives", "IpInDelivers", "IpForwDatagrams", "IpOutRequests", "IpOutTransmits",
+    "Ip6InReceives", "Ip6InDelivers", "Ip6OutForwDatagrams", "Ip6OutRequests", "Ip6OutTransmits",
     "TcpInSegs", "TcpOutSegs", "TcpRetransSegs", "UdpInDatagrams", "UdpOutDatagrams",
 )  # fmt: skip
 """How much passes at all."""

@@ -27,6 +27,10 @@ POINTS: tuple[tuple[str, tuple[tuple[int, str], ...]], ...] = (
 )  # fmt: skip
 """Where packets are counted: (hook, ((priority, what they have just passed), …))."""
 
+FRAGMENTS = "Ip6FragmentsSeen"
+"""IPv6 fragments that came in. Conntrack reassembles them without counting (nf_conntrack_reasm.c), so we do."""
+_FRAGMENT_CHAIN = "prerouting_fragments"
+
 _HOOKNUM = {name: number for number, name in enumerate(nl.HOOK_NAMES["ip"])}
 _PAIR = struct.Struct(">Q4xQ")
 
@@ -46,6 +50,8 @@ class Stages:
     def __init__(self) -> None:
         self.table = f"cttui_{os.getpid()}"
         self.armed = False
+        self.fragments: dict[str, int] = {}
+        """FRAGMENTS at the last read."""
         self._socket: nl.NftSocket | None = None
         self._names = _names()
 
@@ -79,18 +85,15 @@ class Stages:
                 )
             )
             for name, (hook, priority, _) in self._names.items():
-                chain = (
-                    table
-                    + nl.text(3, name)
-                    + nl.nested(4, nl.u32(1, _HOOKNUM[hook]), nl.u32(2, priority))
-                    + nl.u32(5, 1)  # NFTA_CHAIN_POLICY: NF_ACCEPT
-                    + nl.text(7, "filter")
-                )
-                parts.append((nl.NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, family, chain))
-                rule = (
-                    table + nl.text(2, name) + nl.nested(4, nl.nested(1, nl.text(1, "counter"), nl.nested(2)))
-                )
-                parts.append((nl.NFT_MSG_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_APPEND, family, rule))
+                parts += _counting_chain(family, table, name, hook, priority)
+        parts += _counting_chain(
+            nl.FAMILY_NUMBERS["ip6"],
+            nl.text(1, self.table),
+            _FRAGMENT_CHAIN,
+            "prerouting",
+            FIRST + 1,
+            _IS_FRAGMENT,
+        )
         return parts
 
     def disarm(self) -> None:
@@ -99,6 +102,7 @@ class Stages:
             self._socket.close()
             self._socket = None
         self.armed = False
+        self.fragments = {}
 
     def read(self) -> list[Stage]:
         """The counts of every stage in path order, IPv4 then IPv6; [] when not armed.
@@ -112,6 +116,8 @@ class Stages:
         for family in ("ip", "ip6"):
             found = self._read(family)
             counts += [(family, name, *found[name]) for name in self._names if name in found]
+            if _FRAGMENT_CHAIN in found:
+                self.fragments = {FRAGMENTS: found[_FRAGMENT_CHAIN][0]}
         if len(counts) < 2 * len(self._names):
             self.disarm()
             raise FileNotFoundError(2, "The stage counters are gone: the rule set was flushed.")
@@ -139,10 +145,34 @@ class Stages:
             for kind, value, stop in nl.attributes(data, start + 20, end):
                 if kind == 2:  # NFTA_RULE_CHAIN
                     name = data[value : stop - 1].decode()
-                elif kind == 4:  # NFTA_RULE_EXPRESSIONS: one element, "counter", its data: bytes, packets
-                    (_, element, element_end), *_ = nl.attributes(data, value, stop)
+                elif kind == 4:  # NFTA_RULE_EXPRESSIONS: the last one is "counter", its data: bytes, packets
+                    *_, (_, element, element_end) = nl.attributes(data, value, stop)
                     for inner, at, _ in nl.attributes(data, element, element_end):
                         if inner == 2:
                             size, packets = _PAIR.unpack_from(data, at + 4)
                             out[name] = packets, size
         return out
+
+
+_IS_FRAGMENT = nl.nested(
+    1, nl.text(1, "exthdr"),
+    # NFTA_EXTHDR_DREG, TYPE (44: fragment), OFFSET, LEN: loads a byte, or ends the rule where there is none.
+    nl.nested(2, nl.u32(1, 1), nl.attr(2, bytes([44])), nl.u32(3, 0), nl.u32(4, 1)),
+)  # fmt: skip
+
+
+def _counting_chain(family: int, table: bytes, name: str, hook: str, priority: int, condition: bytes = b"") -> list[tuple[int, int, int, bytes]]:  # fmt: skip
+    """The messages for a base chain that counts the packets that meet the condition."""
+    chain = (
+        table
+        + nl.text(3, name)
+        + nl.nested(4, nl.u32(1, _HOOKNUM[hook]), nl.u32(2, priority))
+        + nl.u32(5, 1)  # NFTA_CHAIN_POLICY: NF_ACCEPT
+        + nl.text(7, "filter")
+    )
+    counter = nl.nested(1, nl.text(1, "counter"), nl.nested(2))
+    rule = table + nl.text(2, name) + nl.nested(4, condition, counter)
+    return [
+        (nl.NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, family, chain),
+        (nl.NFT_MSG_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_APPEND, family, rule),
+    ]

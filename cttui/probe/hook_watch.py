@@ -95,7 +95,7 @@ class HookWatch:
             now = time.monotonic()
             before = self._read_stages()
             rules = await self._reader.read(whole)
-            stats, network = self._counters.read_stats(), netstat.read()
+            stats, network = self._counters.read_stats(), netstat.read() | self.stages.fragments
             after, last = self._read_stages(), self._read_stages()
             self._last = Look(now, before, rules, stats, network, after, last)
             self.active = conntrack_active(rules, alone=self._alone)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from cttui.kernel.stages import FRAGMENTS
 from cttui.model import path
 from cttui.model.hooks import PRIORITIES, Chain, Loss, Stage
 
@@ -25,6 +26,7 @@ _ROUTING_IN = {
         "IpInHdrErrors": "bad header or TTL used up",
         "IpInDiscards": "no memory",
         "IpExtInTruncatedPkts": "shorter than its header says",
+        "IpFragFails": "too big for the way onward, and not to be fragmented",
     },
     "ip6": {
         "Ip6InNoRoutes": "no route",
@@ -36,9 +38,9 @@ _ROUTING_IN = {
     },
 }
 _ROUTING_OUT = {
-    "ip": {"IpOutDiscards": "discarded on the way out", "IpOutNoRoutes": "no route out", "IpFragFails": "too big, and not to be fragmented"},
-    "ip6": {"Ip6OutDiscards": "discarded on the way out", "Ip6OutNoRoutes": "no route out", "Ip6InTooBigErrors": "too big for the way onward"},
-}  # fmt: skip
+    "ip": {"IpOutDiscards": "discarded on the way out", "IpOutNoRoutes": "no route out"},
+    "ip6": {"Ip6OutDiscards": "discarded on the way out", "Ip6OutNoRoutes": "no route out"},
+}
 _SOCKET = {
     "ip": {"UdpNoPorts": "no socket on that port", "UdpRcvbufErrors": "the socket's receive buffer was full",
            "UdpInCsumErrors": "bad UDP checksum"},
@@ -268,27 +270,30 @@ def _sharing(sources: list[_Source]) -> list[list[_Source]]:
 def _defragmentation(gaps: list[_Gap], network: dict[str, int]) -> list[Loss]:
     out = []
     for family, prefix in _PREFIX.items():
+        seen = network.get(FRAGMENTS, 0) if family == "ip6" else 0
         taken = network.get(f"{prefix}ReasmReqds", 0)
         whole = network.get(f"{prefix}ReasmOKs", 0)
         failed = network.get(f"{prefix}ReasmFails", 0)
         here = [g for g in gaps if g.family == family and g.left > 0 and g.low < PRIORITIES["defrag"] < g.high]  # fmt: skip
-        if not taken or len(here) != 1:
+        if len(here) != 1:
             continue
         gap = here[0]
-        packets = min(gap.left, taken - whole)
-        if packets <= 0:
+        held = min(gap.left, max(seen, taken - whole))
+        if held <= 0:
             continue
-        source = f"ReasmReqds +{taken}, ReasmOKs +{whole}" + (f", ReasmFails +{failed}" if failed else "")
-        if failed and whole:
-            gap.suspects.append(
-                source
-            )  # some merged, some given up: the counters do not say how many of each
-        elif failed:
-            out.append(_loss(gap, packets, "fragments whose datagram was given up", source))
-        elif whole:
-            out.append(_loss(gap, packets, "fragments reassembled into whole datagrams", source, is_loss=False))  # fmt: skip
-        else:
-            out.append(_loss(gap, packets, "fragments that wait for the rest of their datagram", source, is_loss=False))  # fmt: skip
+        source = f"fragments +{seen}" if seen else f"ReasmReqds +{taken}, ReasmOKs +{whole}"
+        # A datagram given up counts once, however many fragments of it had come.
+        if lost := min(held, failed):
+            out.append(_loss(gap, lost, "fragments whose datagram was given up", f"ReasmFails +{failed}"))
+        if held > lost:
+            done = "reassembled into whole datagrams"
+            if seen:
+                done = "reassembled into whole datagrams, or waiting for the rest"
+            elif not whole:
+                done = "that wait for the rest of their datagram"
+            if lost:
+                done += ", or given up with it"
+            out.append(_loss(gap, held - lost, f"fragments {done}", source, is_loss=False))
     return out
 
 
@@ -384,11 +389,18 @@ def _confirm(by_hook: dict[tuple[str, str], list[Stage]], stats: dict[str, int],
             n = min(gap.left, failed)
             out.append(_loss(gap, n, cause, f"insert_failed +{n}"))
             failed -= n
-    leaving = [s[-1] for (_, hook), s in by_hook.items() if hook == "postrouting" and s and s[-1].packets > 0]
-    if failed > 0 and len(leaving) == 1:
-        stage = leaving[0]
-        gap = _Gap(stage.family, "postrouting", stage.label, "confirm", 0, 0, failed)
-        out.append(_loss(gap, min(failed, stage.packets), cause, f"insert_failed +{failed}"))
+    leaving = {
+        f: s[-1] for (f, hook), s in by_hook.items() if hook == "postrouting" and s and s[-1].packets > 0
+    }
+    # OutTransmits (Linux 6.7) counts behind POSTROUTING. Without it only a lone family is certain.
+    sent = {f: network.get(f"{_PREFIX[f]}OutTransmits", 0) for f in leaving}
+    certain = any(sent.values()) or len(leaving) == 1
+    for family, stage in leaving.items():
+        lost = min(failed, stage.packets - sent[family])
+        if certain and lost > 0:
+            gap = _Gap(family, "postrouting", stage.label, "confirm", 0, 0, lost)
+            out.append(_loss(gap, lost, cause, f"insert_failed +{lost}"))
+            failed -= lost
     return out
 
 

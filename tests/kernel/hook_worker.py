@@ -31,7 +31,7 @@ from cttui.probe import losses
 
 ROOT = Path(__file__).parents[2]
 SOURCE, HERE, BEYOND = "198.51.100.2", "192.0.2.1", "203.0.113.9"
-SOURCE6, HERE6 = "2001:db8::2", "2001:db8:1::1"
+SOURCE6, HERE6, BEYOND6 = "2001:db8::2", "2001:db8:1::1", "2001:db8:2::9"
 
 
 def run_worker(netns: Any, spec: dict[str, Any]) -> Any:
@@ -51,9 +51,29 @@ def command(line: str, stdin: str = "") -> str:
     return done.stdout
 
 
-def open_tun() -> int:
+def attach(name: str) -> int:
     fd = os.open("/dev/net/tun", os.O_RDWR)
-    fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", b"tun0", 0x1001))  # TUNSETIFF: IFF_TUN | IFF_NO_PI
+    fcntl.ioctl(
+        fd, 0x400454CA, struct.pack("16sH22x", name.encode(), 0x1001)
+    )  # TUNSETIFF: IFF_TUN | IFF_NO_PI
+    return fd
+
+
+def open_second_tun() -> int:
+    """The way onward, to BEYOND; what goes out there piles up unread and is then dropped by the device."""
+    fd = attach("tun1")
+    for line in (
+        "ip link set tun1 addrgenmode none mtu 1280 up",
+        f"ip route add {BEYOND}/32 dev tun1",
+        f"ip -6 route add {BEYOND6}/128 dev tun1",
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1",
+    ):
+        command(line)
+    return fd
+
+
+def open_tun() -> int:
+    fd = attach("tun0")
     for line in (
         "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.tun0.rp_filter=0",
         "sysctl -qw net.ipv6.conf.tun0.accept_ra=0 net.ipv6.conf.tun0.accept_dad=0",
@@ -91,7 +111,7 @@ def packet(i: int, spec: dict[str, Any]) -> bytes:
         at = 16
     else:
         proto, at = 17, 6
-        data = b"test" * 4
+        data = b"test" * spec.get("words", 4)
         body = struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data
     pseudo = (
         src + dst + struct.pack("!II" if six else "!HH", *((len(body), proto) if six else (proto, len(body))))
@@ -103,22 +123,29 @@ def packet(i: int, spec: dict[str, Any]) -> bytes:
     ttl = spec.get("ttl", 64)
     if six:
         return struct.pack("!IHBB", 6 << 28, len(body), proto, ttl) + src + dst + body
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), i & 0xFFFF, 0, ttl, proto, 0, src, dst)
+    whole = 0x4000 if spec.get("df") else 0
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), i & 0xFFFF, whole, ttl, proto, 0, src, dst)
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
 
 
 def fragments(i: int, spec: dict[str, Any]) -> list[bytes]:
-    """One UDP datagram of four IPv4 fragments."""
-    src, dst = socket.inet_aton(SOURCE), socket.inet_aton(HERE)
+    """One UDP datagram of three fragments."""
+    six = spec.get("family") == "ip6"
+    src = socket.inet_pton(socket.AF_INET6, SOURCE6) if six else socket.inet_aton(SOURCE)
+    dst = socket.inet_pton(socket.AF_INET6, HERE6) if six else socket.inet_aton(HERE)
     data = struct.pack("!HHHH", 10_000 + i, spec.get("port", 9), 72, 0) + bytes(64)
-    data = data[:72]
+    if six:
+        total = checksum(src + dst + struct.pack("!II", len(data), 17) + data)
+        data = data[:6] + struct.pack("!H", total) + data[8:]
     out = []
-    for n in range(4):
-        part = data[n * 24 : (n + 1) * 24] if n < 3 else b""
-        if not part:
+    for n in range(3):
+        part = data[n * 24 : (n + 1) * 24]
+        more = n < 2
+        if six:
+            offset = struct.pack("!BBHI", 17, 0, n * 24 | more, i + 1)
+            out.append(struct.pack("!IHBB", 6 << 28, 8 + len(part), 44, 64) + src + dst + offset + part)
             continue
-        more = 0x2000 if n < 2 else 0
-        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(part), i + 1, more | n * 3, 64, 17, 0, src, dst)
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(part), i + 1, more << 13 | n * 3, 64, 17, 0, src, dst)  # fmt: skip
         out.append(head[:10] + struct.pack("!H", checksum(head)) + head[12:] + part)
     return out[: spec.get("only", 3)]
 
@@ -174,11 +201,18 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
     if spec.get("stages", True):
         stages.arm()
     queue = Queue() if spec.get("hold") else None
+    held = [open_second_tun()] if spec.get("second") else []
+    for line in spec.get("after_second", []):
+        command(line)
     listener = None
-    if spec.get("listen"):
-        listener = socket.socket()
+    if "listen" in spec:
+        kind = socket.SOCK_DGRAM if spec["listen"] == "udp" else socket.SOCK_STREAM
+        listener = socket.socket(socket.AF_INET, kind)
+        if kind == socket.SOCK_DGRAM:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least: 2,304 bytes
         listener.bind(("0.0.0.0", 80))
-        listener.listen(spec["listen"])
+        if kind == socket.SOCK_STREAM:
+            listener.listen(spec["listen"])
     full = None
     if "free" in spec:
         # One full table on a machine at a time; the lock goes with this process.
@@ -186,20 +220,31 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         full = True
         top = int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
-        for _ in Filler().fill(top - spec["free"]):
+        for _ in Filler().fill(top - spec["free"], assured=spec.get("assured", True)):
             pass
     rules0, stages0 = await reader.read(), stages.read()
-    stats0, net0 = ctnetlink.stats(), netstat.read()
+    stats0, net0 = ctnetlink.stats(), netstat.read() | stages.fragments
     sent = sum(send(fd, burst) for burst in spec.get("bursts", []))
     if queue is not None:
         queue.release(sent)
     rules1, stages1 = await reader.read(), stages.read()
-    stats1, net1 = ctnetlink.stats(), netstat.read()
+    stats1, net1 = ctnetlink.stats(), netstat.read() | stages.fragments
     oracle_stats: dict[str, int] = {}
     for name, value in re.findall(r"(\w+)=(\d+)", command("conntrack -S")):
         oracle_stats[name] = oracle_stats.get(name, 0) + int(value)
     oracle = {line: command(line) for line in spec.get("oracle", [])}
     stages.disarm()
+    taken = 0
+    if spec.get("listen") == "udp":
+        assert listener is not None
+        listener.setblocking(False)
+        try:
+            while listener.recv(2048):
+                taken += 1
+        except BlockingIOError:
+            pass
+    for fd in held:
+        os.close(fd)
     stats = {k: v - stats0.get(k, 0) for k, v in stats1.items()}
     network = netstat.delta(net0, net1)
     grown = losses.stage_growth(stages0, stages1)
@@ -214,7 +259,7 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
         "losses": [fields(x) for x in found],
         "stats": stats, "stats_total": stats1, "oracle_stats": oracle_stats, "network": network,
         "chains": [fields(c) | {"rules": [fields(r) for r in c.rules]} for c in rules1.chains],
-        "missing": rules1.missing, "oracle": oracle, "active": active,
+        "missing": rules1.missing, "taken": taken, "oracle": oracle, "active": active,
         "balance": [account.entered, account.arrived, account.lost, account.merged],
     }  # fmt: skip
 

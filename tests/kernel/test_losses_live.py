@@ -9,6 +9,8 @@ TRACK = "iptables-nft -t raw -A PREROUTING -j CT"
 TRACK6 = "ip6tables-nft -t raw -A PREROUTING -j CT"
 QUIET = "iptables-nft -t raw -A OUTPUT -p tcp --sport 80 -j DROP"
 BURST = {"count": 10}
+ON = {"count": 10, "to": "203.0.113.9"}
+ON6 = {"count": 10, "kind": "udp", "family": "ip6", "to": "2001:db8:2::9"}
 POLICY = (
     "table inet t {\n chain i { type filter hook input priority 0; policy drop;\n tcp dport 1 accept\n}\n}\n"
 )
@@ -51,6 +53,37 @@ CASES = {
               "bursts": [{"count": 10, "kind": "udp", "port": 9, "family": "ip6"}]},
              [10, 0, 10, 0], [("mangle", 10, "mangle PREROUTING rule 1 +10")]),
     "full table": ({"setup": [TRACK, QUIET], "bursts": [BURST], "free": 7}, [10, 7, 3, 0], [("conntrack", 3, "drop +3")]),
+    "evicted, not lost": ({"setup": [TRACK, QUIET], "bursts": [BURST], "free": 0, "assured": False}, [10, 10, 0, 0], []),
+    "a datagram never completed": ({"setup": [TRACK], "bursts": [{"count": 10, "kind": "fragments", "only": 2}]},
+        [20, 0, 0, 20], [("defrag", 20, "ReasmReqds +20, ReasmOKs +0")]),
+    "IPv6 reassembly before conntrack": ({"family": "ip6", "setup": [TRACK6],
+        "bursts": [{"count": 10, "kind": "fragments", "family": "ip6"}, {"count": 5, "kind": "udp", "family": "ip6"}]},
+        [35, 0, 15, 20], [("defrag", 20, "fragments +30"), ("socket", 15, "Udp6NoPorts +15")]),
+    "IPv6 reassembly without conntrack": ({"family": "ip6", "bursts": [{"count": 10, "kind": "fragments", "family": "ip6"}]},
+        [30, 20, 10, 0], [("socket", 10, "Udp6NoPorts +10")]),
+    "a listener's queue": ({"listen": 1, "setup": ["sysctl -qw net.ipv4.tcp_syncookies=0", QUIET], "bursts": [BURST]},
+        [10, 2, 8, 0], [("socket", 8, "ListenDrops +8")]),
+    "a socket's buffer": ({"listen": "udp", "bursts": [{"count": 100, "kind": "udp", "port": 80}]},
+        [100, 2, 98, 0], [("socket", 98, "UdpRcvbufErrors +98")]),
+    "bad checksum": ({"bursts": [{"count": 10, "kind": "badsum"}]}, [10, 0, 10, 0], [("socket", 10, "UdpInCsumErrors +10")]),
+    "forwarded": ({"second": True, "bursts": [ON]}, [10, 10, 0, 0], []),
+    "FORWARD": ({"second": True, "setup": ["iptables-nft -A FORWARD -p tcp -j DROP"], "bursts": [ON]},
+                [10, 0, 10, 0], [("filter", 10, "filter FORWARD rule 1 +10")]),
+    "FORWARD, legacy mangle": ({"second": True, "setup": ["iptables-legacy -t mangle -A FORWARD -p tcp -j DROP"], "bursts": [ON]},
+                               [10, 0, 10, 0], [("mangle", 10, "mangle FORWARD rule 1 +10")]),
+    "TTL": ({"second": True, "bursts": [ON | {"ttl": 1}]}, [10, 0, 10, 0], [("routing", 10, "InHdrErrors +10")]),
+    "too big": ({"second": True, "bursts": [ON | {"kind": "udp", "words": 330, "df": True}]},
+                [10, 0, 10, 0], [("routing", 10, "FragFails +10")]),
+    "IPv6 FORWARD": ({"family": "ip6", "second": True, "setup": ["ip6tables-nft -A FORWARD -p udp -j DROP"], "bursts": [ON6]},
+                     [10, 0, 10, 0], [("filter", 10, "filter FORWARD rule 1 +10")]),
+    "IPv6 hop limit": ({"family": "ip6", "second": True, "bursts": [ON6 | {"ttl": 1}]},
+                       [10, 0, 10, 0], [("routing", 10, "InHdrErrors +10")]),
+    "IPv6 too big": ({"family": "ip6", "second": True, "bursts": [ON6 | {"words": 330}]},
+                     [10, 0, 10, 0], [("routing", 10, "InTooBigErrors +10")]),
+    "IPv6 no route": ({"family": "ip6", "second": True, "setup": ["ip -6 route add 2001:db8::/64 dev tun0"],
+                       "after_second": ["ip -6 route del default"], "bursts": [ON6 | {"to": "2001:db8:3::9"}]},
+                      [10, 0, 10, 0], [("routing", 10, "InNoRoutes +10")]),
+    "IPv6 not for us": ({"family": "ip6", "bursts": [ON6]}, [10, 0, 10, 0], [("routing", 10, "InAddrErrors +10")]),
     "several at once": ({"setup": [TRACK, QUIET, "iptables-nft -A INPUT -p udp --dport 9 -j DROP",
                                    "iptables-legacy -t mangle -A PREROUTING -p tcp --dport 81 -j DROP"],
                          "bursts": [{"count": 5, "kind": "udp", "port": 9}, {"count": 4, "port": 81}, {"count": 3}, {"count": 2, "to": "203.0.113.9"}]},
@@ -71,10 +104,34 @@ def test_every_lost_packet_has_its_place_and_cause(netns, case):
     assert got["balance"] == account
     # Sent is what entered, and all of it arrived, was lost, or was merged.
     assert got["sent"] == account[0] == sum(account[1:])
-    assert [x["is_loss"] for x in incoming] == ["Reasm" not in x["source"] for x in incoming]
+    assert [x["is_loss"] for x in incoming] == [x["source"][:5] not in ("Reasm", "fragm") for x in incoming]
+    assert got["taken"] == (2 if spec.get("listen") == "udp" else 0)
+    assert got["oracle_stats"]["early_drop"] == (10 if spec.get("assured") is False else 0)
     for name in ("drop", "insert_failed", "invalid", "early_drop"):
         assert got["stats_total"].get(name, 0) == got["oracle_stats"][name]
     assert got["missing"] == []
+
+
+OUTGOING = {
+    "POSTROUTING": (
+        {"second": True, "setup": ["iptables-nft -t mangle -A POSTROUTING -p tcp -j DROP"], "bursts": [ON]},
+        [("postrouting", "mangle", 10, "mangle POSTROUTING rule 1 +10")]),
+    "a race lost at POSTROUTING": (
+        {"second": True, "hold": True, "setup": [TRACK, "iptables-nft -A FORWARD -p tcp -j NFQUEUE --queue-num 0"],
+         "bursts": [{"count": 2, "same": True, "to": "203.0.113.9"}]},
+        [("postrouting", "confirm", 1, "insert_failed +1")]),
+    "answers dropped in OUTPUT": ({"setup": ["iptables-nft -A OUTPUT -p tcp --sport 80 -j DROP"], "bursts": [BURST]},
+                                  [("output", "filter", 10, "filter OUTPUT rule 1 +10")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OUTGOING)
+def test_what_is_lost_on_the_way_out(netns, case):
+    spec, expected = OUTGOING[case]
+    got = run_worker(netns, spec)
+    out = [x for x in got["losses"] if x["family"] == "ip" and x["hook"] in ("output", "postrouting")]
+    assert [(x["hook"], x["before"], x["packets"], x["source"]) for x in out] == expected
+    assert all(x["is_loss"] for x in out) and got["balance"][:2] == [got["sent"], got["sent"]]
 
 
 SIZES = (1, 10, 1_000, 100_000)
