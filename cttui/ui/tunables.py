@@ -69,7 +69,7 @@ class TunableTable(Rows):
                 when = f"in {t.reverts_in_s:.0f} s" if t.reverts_in_s is not None else "at exit"
                 says, style = f"back to {clean(t.reverts_to)} {when}: K keeps, U undoes", "level-warn"
             elif t.writable and t.scope == "machine":
-                says = "yes, for the whole machine"
+                says = "yes: machine-wide"
             rows.append((t.name, clean(t.value), says, style))
         for i, (name, value, says, style) in enumerate(
             rows[self.top : self.top + self.visible_rows], self.top

@@ -124,6 +124,11 @@ async def test_rates_and_history() -> None:
     least = s.table(history=[Series("new", [s.NAN, 7.0], False)])
     [line] = await shown(Rates(), least, (80, 1))
     assert "new ≥7/s" in line
+    host = s.table(
+        history=[Series("new", [7.0], False), Series("ended", [0.0], False), Series("drop", [3.0])]
+    )
+    [line] = await shown(Rates(), host, (80, 1))
+    assert "…" not in line and line.endswith("invalid 0")
 
 
 def test_blocks_and_numbers() -> None:

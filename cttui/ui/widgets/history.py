@@ -90,10 +90,9 @@ class Rates(Cells):
         charts = sum(series is not None for _, series, _ in parts)
         usual = 8 if width >= 120 else 6
         cells = min(usual, (width - taken - 1) // charts - 1) if charts else 0
-        line: list[Run] = [(" ", "")]
+        line: list[Run] = []
         for runs, series, style in parts:
-            line += runs
+            line += [("  " if line else " ", ""), *runs]
             if series is not None and cells >= 3:
                 line.append((" " + blocks(series.values, cells), style))
-            line.append(("  ", ""))
         return [fit(line, width)]
