@@ -1,11 +1,12 @@
 """Loss attribution: what counters say is named, what they do not say is unknown."""
 
+from balance import balance
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cttui.kernel.stages import FRAGMENTS, POINTS
 from cttui.model.hooks import Chain, Rule, Stage
-from cttui.probe.losses import attribute, balance, stage_growth
+from cttui.probe.losses import attribute, stage_growth
 
 
 def stages(family="ip", **counts):

@@ -7,16 +7,13 @@ IPReversePathFilter before it), ip_fragment.c (Reasm*), udp.c, tcp_ipv4.c.
 
 import itertools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 
 from cttui.kernel.stages import FRAGMENTS
 from cttui.model import path
 from cttui.model.hooks import PRIORITIES, Chain, Loss, Stage
-
-_DROPS = ("DROP", "REJECT")
-_MAY_DROP = (*_DROPS, "QUEUE", "NFQUEUE", "VMAP", "SYNPROXY", "TPROXY", "STEAL", "TARPIT")
+from cttui.probe.rule_losses import Gap, by_rules
 
 _ROUTING_IN = {
     "ip": {
@@ -56,42 +53,6 @@ Place = tuple[str, str, int]
 """(family, hook, priority) of a stage."""
 
 
-@dataclass(slots=True)
-class _Gap:
-    """Between two neighbouring stages: how many packets are still to be explained."""
-
-    family: str
-    hook: str
-    after: str
-    before: str
-    low: int
-    high: int
-    left: int
-    behind: list[str] = field(default_factory=list)
-    """Chains here whose counters are older than the stages'."""
-    suspects: list[str] = field(default_factory=list)
-    """What may have dropped here without a counter to say so."""
-
-
-@dataclass(slots=True)
-class _Source:
-    """A rule or policy that dropped `packets`, in one of several gaps."""
-
-    name: str
-    verb: str
-    text: str
-    packets: int
-    gaps: list[_Gap]
-
-    @property
-    def cause(self) -> str:
-        return f"{self.verb} by {self.name}" + (f": {self.text}" if self.text else "")
-
-    @property
-    def source(self) -> str:
-        return f"{self.name.removeprefix('the policy of ')}{'' if self.text or ' rule ' in self.name else ' policy'} +{self.packets}"
-
-
 def attribute(
     stages: Iterable[Stage],
     stats: dict[str, int],
@@ -116,12 +77,12 @@ def attribute(
     for of_hook in by_hook.values():
         of_hook.sort(key=lambda s: s.priority)
     gaps = [
-        _Gap(family, hook, a.label, b.label, a.priority, b.priority, missing)
+        Gap(family, hook, a.label, b.label, a.priority, b.priority, missing)
         for (family, hook), of_hook in by_hook.items()
         for a, b in itertools.pairwise(of_hook)
         if (missing := a.packets - slack.get(place(a), 0) - b.packets) > 0
     ]
-    losses = _rules(gaps, list(chains), set(behind))
+    losses = by_rules(gaps, list(chains), set(behind))
     losses += _defragmentation(gaps, network)
     losses += _conntrack(gaps, stats, table_full)
     # OutDiscards counts what rules took in OUTPUT, too (__ip_local_out).
@@ -130,9 +91,9 @@ def attribute(
     losses += _routing(by_hook, network | discards, slack)
     losses += _confirm(by_hook, stats, network)
     losses += _sockets(by_hook, network)
-    losses += [_loss(g, g.left, f"perhaps dropped by {g.behind[0]}, whose counters are older", "", False) for g in gaps if g.left > 0 and g.behind]  # fmt: skip
+    losses += [g.lose(g.left, f"perhaps dropped by {g.behind[0]}, whose counters are older", "", False) for g in gaps if g.left > 0 and g.behind]  # fmt: skip
     losses += [
-        _loss(g, g.left, UNKNOWN, "perhaps " + "; ".join(g.suspects[:3]) if g.suspects else "")
+        g.lose(g.left, UNKNOWN, "perhaps " + "; ".join(g.suspects[:3]) if g.suspects else "")
         for g in gaps
         if g.left > 0
     ]
@@ -164,110 +125,10 @@ def _order(loss: Loss, by_hook: dict[tuple[str, str], list[Stage]]) -> tuple[str
     return loss.family, hooks.index(loss.hook) if loss.hook in hooks else len(hooks), place
 
 
-def _loss(gap: _Gap, packets: int, cause: str, source: str, is_loss: bool = True) -> Loss:
-    gap.left -= packets
-    return Loss(
-        family=gap.family, hook=gap.hook, after=gap.after, before=gap.before, packets=packets, cause=cause,
-        source=source, is_loss=is_loss,
-    )  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------------------- rules
-
-
-def _rules(gaps: list[_Gap], chains: list[Chain], behind: set[str]) -> list[Loss]:
-    """What rules and policies with a counter dropped; what has none is noted as a suspect."""
-    reached = path.reached_from(chains)
-    sources: list[_Source] = []
-    for chain in chains:
-        bases = reached[path.name(chain)]
-        where = [g for g in gaps if any(_within(base, g) for base in bases)]
-        if not where:
-            continue
-        title = f"{chain.table} {chain.chain}"
-        if title in behind:
-            for gap in where:
-                gap.behind.append(title)
-        for rule in chain.rules:
-            if rule.verdict in _DROPS and rule.packets:
-                word = "rejected" if rule.verdict == "REJECT" else "dropped"
-                sources.append(_Source(f"{title} rule {rule.number}", word, rule.text, rule.packets, where))
-            elif rule.verdict in _MAY_DROP and rule.packets != 0 and not (rule.verdict in _DROPS and rule.packets):  # fmt: skip
-                for gap in where:
-                    gap.suspects.append(f"{title} rule {rule.number}: {rule.text}")
-        if chain.hook and chain.policy == "DROP":
-            here = [g for g in where if _within(chain, g)]
-            if chain.policy_packets:
-                sources.append(_Source(f"the policy of {title}", "dropped", "", chain.policy_packets, here))
-            elif chain.policy_packets is None:
-                for gap in here:
-                    gap.suspects.append(f"policy DROP of {title}, which has no counter")
-    return _settle(sources)
-
-
-def _within(base: Chain, gap: _Gap) -> bool:
-    families = path.FAMILIES_OF[gap.family]
-    # Ours are made last, and among equals the last one made comes first (nf_hook_entries_grow).
-    return base.hook == gap.hook and base.family in families and gap.low <= base.priority < gap.high
-
-
-def _settle(sources: list[_Source]) -> list[Loss]:
-    """Give each source's packets to the gap where they are missing; where that is not certain, to none.
-
-    Certain: a source with one gap left, or one that dropped at least what all its gaps miss together (an inet
-    rule drops in two families). Several that share their gaps and dropped all of it are named together.
-    """
-    out: list[Loss] = []
-    waiting = sources
-    progress = True
-    while progress and waiting:
-        progress = False
-        still: list[_Source] = []
-        for source in waiting:
-            open_gaps = [g for g in source.gaps if g.left > 0]
-            if not open_gaps:
-                continue
-            if len(open_gaps) == 1 or sum(g.left for g in open_gaps) <= source.packets:
-                for gap in open_gaps:
-                    out.append(_loss(gap, min(gap.left, source.packets), source.cause, source.source))
-                    progress = True
-            else:
-                still.append(source)
-        waiting = still
-    for together in _sharing(waiting):
-        gaps = {id(g): g for source in together for g in source.gaps if g.left > 0}.values()
-        if sum(g.left for g in gaps) <= sum(source.packets for source in together):
-            names = [source.name for source in together[:3]]
-            if len(together) > 3:
-                names.append(f"{len(together) - 3} more rules")
-            cause = f"dropped by {', '.join(names[:-1])} or {names[-1]}"
-            out += [_loss(g, g.left, cause, ", ".join(source.source for source in together[:3])) for g in gaps]  # fmt: skip
-            continue
-        for source in together:
-            for gap in source.gaps:
-                if gap.left > 0:
-                    gap.suspects.append(source.source)
-    return out
-
-
-def _sharing(sources: list[_Source]) -> list[list[_Source]]:
-    """Sources that have open gaps in common, directly or through others, in groups."""
-    groups: list[tuple[set[int], list[_Source]]] = []
-    for source in sources:
-        gaps = {id(g) for g in source.gaps if g.left > 0}
-        members = [source]
-        for group in [g for g in groups if g[0] & gaps]:
-            groups.remove(group)
-            gaps |= group[0]
-            members = group[1] + members
-        groups.append((gaps, members))
-    return [members for _, members in groups]
-
-
 # ------------------------------------------------------------------------------------- between the hooks
 
 
-def _defragmentation(gaps: list[_Gap], network: dict[str, int]) -> list[Loss]:
+def _defragmentation(gaps: list[Gap], network: dict[str, int]) -> list[Loss]:
     out = []
     for family, prefix in _PREFIX.items():
         seen = network.get(FRAGMENTS, 0) if family == "ip6" else 0
@@ -284,7 +145,7 @@ def _defragmentation(gaps: list[_Gap], network: dict[str, int]) -> list[Loss]:
         source = f"fragments +{seen}" if seen else f"ReasmReqds +{taken}, ReasmOKs +{whole}"
         # A datagram given up counts once, however many fragments of it had come.
         if lost := min(held, failed):
-            out.append(_loss(gap, lost, "fragments whose datagram was given up", f"ReasmFails +{failed}"))
+            out.append(gap.lose(lost, "fragments whose datagram was given up", f"ReasmFails +{failed}"))
         if held > lost:
             done = "reassembled into whole datagrams"
             if seen:
@@ -293,11 +154,11 @@ def _defragmentation(gaps: list[_Gap], network: dict[str, int]) -> list[Loss]:
                 done = "that wait for the rest of their datagram"
             if lost:
                 done += ", or given up with it"
-            out.append(_loss(gap, held - lost, f"fragments {done}", source, is_loss=False))
+            out.append(gap.lose(held - lost, f"fragments {done}", source, is_loss=False))
     return out
 
 
-def _conntrack(gaps: list[_Gap], stats: dict[str, int], table_full: bool | None) -> list[Loss]:
+def _conntrack(gaps: list[Gap], stats: dict[str, int], table_full: bool | None) -> list[Loss]:
     here = [g for g in gaps if g.left > 0 and g.low < PRIORITIES["conntrack"] < g.high]
     missing = sum(g.left for g in here)
     # A lost race at confirm counts as drop and insert_failed, a chain too long as insert_failed only.
@@ -316,7 +177,7 @@ def _conntrack(gaps: list[_Gap], stats: dict[str, int], table_full: bool | None)
         cause = f"dropped by conntrack, which found them invalid (invalid +{stats['invalid']})"
     else:
         cause = "dropped by conntrack; whether its table was full is not known"
-    return [_loss(g, min(g.left, dropped), cause, f"drop +{min(g.left, dropped)}") for g in here]
+    return [g.lose(min(g.left, dropped), cause, f"drop +{min(g.left, dropped)}") for g in here]
 
 
 def _routing(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int], slack: Mapping[Place, int]) -> list[Loss]:  # fmt: skip
@@ -327,18 +188,18 @@ def _routing(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int
         if {"prerouting", "input", "forward"} <= ends.keys():
             last = ends["prerouting"][1]
             missing = last.packets - slack.get(place(last), 0) - ends["input"][0].packets - ends["forward"][0].packets  # fmt: skip
-            gap = _Gap(family, "prerouting", last.label, "routing", 0, 0, missing)
+            gap = Gap(family, "prerouting", last.label, "routing", 0, 0, missing)
             out += _named(gap, _ROUTING_IN[family], network)
         if {"output", "forward", "postrouting"} <= ends.keys():
             last, on = ends["output"][1], ends["forward"][1]
             passed = last.packets + on.packets - slack.get(place(last), 0) - slack.get(place(on), 0)
             missing = passed - ends["postrouting"][0].packets
-            gap = _Gap(family, "output", last.label, "postrouting", 0, 0, missing)
+            gap = Gap(family, "output", last.label, "postrouting", 0, 0, missing)
             out += _named(gap, _ROUTING_OUT[family], network)
     return out
 
 
-def _named(gap: _Gap, causes: dict[str, str], network: dict[str, int]) -> list[Loss]:
+def _named(gap: Gap, causes: dict[str, str], network: dict[str, int]) -> list[Loss]:
     """Attribute a gap to network counters: certain where one moved, or where all together are the gap."""
     if gap.left <= 0:
         return []
@@ -350,14 +211,14 @@ def _named(gap: _Gap, causes: dict[str, str], network: dict[str, int]) -> list[L
         for name, packets in moved.items():
             if gap.left > 0:
                 n = min(packets, gap.left)
-                out.append(_loss(gap, n, causes[name], f"{_short(name)} +{packets}"))
+                out.append(gap.lose(n, causes[name], f"{_short(name)} +{packets}"))
     elif moved:
         gap.suspects += [f"{_short(name)} +{packets}" for name, packets in moved.items()]
     if gap.left > 0 and not moved and held >= gap.left and not network.get(f"{prefix}ReasmFails"):
         # Without conntrack IPv4 fragments meet here, in ip_local_deliver, before the INPUT hook.
-        out.append(_loss(gap, gap.left, "fragments reassembled into whole datagrams", f"ReasmReqds {held:+} more than ReasmOKs", is_loss=False))  # fmt: skip
+        out.append(gap.lose(gap.left, "fragments reassembled into whole datagrams", f"ReasmReqds {held:+} more than ReasmOKs", is_loss=False))  # fmt: skip
     if gap.left > 0:
-        out.append(_loss(gap, gap.left, UNKNOWN, "perhaps " + "; ".join(gap.suspects) if gap.suspects else ""))  # fmt: skip
+        out.append(gap.lose(gap.left, UNKNOWN, "perhaps " + "; ".join(gap.suspects) if gap.suspects else ""))  # fmt: skip
     return out
 
 
@@ -384,10 +245,10 @@ def _confirm(by_hook: dict[tuple[str, str], list[Stage]], stats: dict[str, int],
             continue
         # InDelivers counts behind INPUT, so that the difference is what confirm dropped.
         arrived = network.get(f"{prefix}InDelivers", 0) + network.get(f"{prefix}InUnknownProtos", 0)
-        gap = _Gap(family, "input", stages[-1].label, "confirm", 0, 0, stages[-1].packets - arrived)
+        gap = Gap(family, "input", stages[-1].label, "confirm", 0, 0, stages[-1].packets - arrived)
         if gap.left > 0:
             n = min(gap.left, failed)
-            out.append(_loss(gap, n, cause, f"insert_failed +{n}"))
+            out.append(gap.lose(n, cause, f"insert_failed +{n}"))
             failed -= n
     leaving = {
         f: s[-1] for (f, hook), s in by_hook.items() if hook == "postrouting" and s and s[-1].packets > 0
@@ -398,8 +259,8 @@ def _confirm(by_hook: dict[tuple[str, str], list[Stage]], stats: dict[str, int],
     for family, stage in leaving.items():
         lost = min(failed, stage.packets - sent[family])
         if certain and lost > 0:
-            gap = _Gap(family, "postrouting", stage.label, "confirm", 0, 0, lost)
-            out.append(_loss(gap, lost, cause, f"insert_failed +{lost}"))
+            gap = Gap(family, "postrouting", stage.label, "confirm", 0, 0, lost)
+            out.append(gap.lose(lost, cause, f"insert_failed +{lost}"))
             failed -= lost
     return out
 
@@ -417,37 +278,6 @@ def _sockets(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int
         for name, cause in causes.items():
             packets = network.get(name, 0)
             if stages and packets > 0:
-                gap = _Gap(at, "input", stages[-1].label, "socket", 0, 0, packets)
-                out.append(_loss(gap, packets, cause, f"{_short(name)} +{packets}"))
+                gap = Gap(at, "input", stages[-1].label, "socket", 0, 0, packets)
+                out.append(gap.lose(packets, cause, f"{_short(name)} +{packets}"))
     return out
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """What entered one family's path from outside, and what became of it: entered = arrived + lost + merged."""
-
-    entered: int
-    arrived: int
-    """Handed to a local protocol handler's door or out of POSTROUTING: past the last loss known."""
-    lost: int
-    merged: int
-
-
-def balance(stages: Iterable[Stage], losses: Iterable[Loss], family: str) -> Balance:
-    """The account of packets that came in from the network.
-
-    Losses of packets made here (OUTPUT) are left out, socket losses are counted.
-    """
-    ends: dict[str, list[Stage]] = {}
-    for stage in stages:
-        if stage.family == family:
-            ends.setdefault(stage.hook, []).append(stage)
-    for of_hook in ends.values():
-        of_hook.sort(key=lambda s: s.priority)
-    here = [loss for loss in losses if loss.family == family and loss.hook in ("prerouting", "input", "forward")]  # fmt: skip
-    behind = sum(loss.packets for loss in here if loss.before in ("confirm", "socket"))
-    entered = ends["prerouting"][0].packets if "prerouting" in ends else 0
-    arrived = sum(ends[hook][-1].packets for hook in ("input", "forward") if hook in ends) - behind
-    lost = sum(loss.packets for loss in here if loss.is_loss)
-    merged = sum(loss.packets for loss in here if not loss.is_loss)
-    return Balance(entered, arrived, lost, merged)

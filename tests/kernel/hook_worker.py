@@ -27,6 +27,7 @@ from cttui.kernel.ctfill import Filler
 from cttui.kernel.rules import Reader
 from cttui.kernel.ruleset import changes
 from cttui.kernel.stages import Stages
+from cttui.model.hooks import Loss, Stage
 from cttui.probe import losses
 
 ROOT = Path(__file__).parents[2]
@@ -36,12 +37,18 @@ SOURCE6, HERE6, BEYOND6 = "2001:db8::2", "2001:db8:1::1", "2001:db8:2::9"
 
 def run_worker(netns: Any, spec: dict[str, Any]) -> Any:
     """The other side, for tests: this file in the namespace, and what it printed."""
+    from balance import balance
+
     done = subprocess.run(
         [*netns.prefix, sys.executable, "-m", "tests.kernel.hook_worker", json.dumps(spec)],
         cwd=ROOT, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    got = json.loads(done.stdout)
+    account = balance(
+        [Stage(**s) for s in got["stages"]], [Loss(**x) for x in got["losses"]], spec.get("family", "ip")
+    )
+    return got | {"balance": [account.entered, account.arrived, account.lost, account.merged]}
 
 
 def command(line: str, stdin: str = "") -> str:
@@ -250,8 +257,6 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
     grown = losses.stage_growth(stages0, stages1)
     moved = changes(rules0, rules1)
     found = losses.attribute(grown, stats, moved, network, full)
-    family = spec.get("family", "ip")
-    account = losses.balance(grown, found, family)
     active = {f: conntrack_active(rules1, f) for f in ("ip", "ip6")}
     return {
         "sent": sent,
@@ -260,7 +265,6 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
         "stats": stats, "stats_total": stats1, "oracle_stats": oracle_stats, "network": network,
         "chains": [fields(c) | {"rules": [fields(r) for r in c.rules]} for c in rules1.chains],
         "missing": rules1.missing, "taken": taken, "oracle": oracle, "active": active,
-        "balance": [account.entered, account.arrived, account.lost, account.merged],
     }  # fmt: skip
 
 
