@@ -174,6 +174,11 @@ class Session:
             if self.state.target == target:
                 self._set(phase=Phase.DEAD, fault=e.fault)
             return None
+        if self.state.recording and self.state.target == target and target.kind != link.welcome.target:
+            # Whatever the command line would look at: what is on screen is what was recorded.
+            kind = link.welcome.target
+            target = Target(kind, kind.upper())
+            self._set(target=target, other=None)
         if self._links.setdefault(target.label, link) is not link:  # opened `beside` meanwhile
             await link.close()
             link = self._links[target.label]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,6 +225,16 @@ async def test_a_probe_that_never_starts(world: World) -> None:
     world.refuse = None
     await session.restart()
     await world.until(lambda: session.state.phase is Phase.LIVE)
+    await session.close()
+
+
+async def test_a_recording_is_of_what_was_recorded(world: World) -> None:
+    recording = Path(__file__).parents[1] / "data" / "ten-syns.rec"
+    session = Session(Options(target=HOST, other_target=SANDBOX, replay=recording))
+    session.heard = world.heard.append
+    session.start()
+    await world.until(lambda: world.heard)
+    assert (session.state.target.kind, session.state.other) == ("sandbox", None)
     await session.close()
 
 
