@@ -71,7 +71,7 @@ ACTIONS: tuple[Action, ...] = (
     _A("fire", "b", "burst", "Fire the burst as composed into the sandbox; the first one is 10 SYNs.", LAB, footer=10, writes=True, sandbox=True),
     _A("compose", "B", "compose", "Compose the burst: presets, header fields, or one line in scapy's notation.", LAB, footer=15, writes=True, sandbox=True),
     _A("result", "v", "last burst", "Show again what the last burst did.", LAB, sandbox=True),
-    _A("cancel", "x", "cancel", "Stop the burst or fill that is running.", LAB),
+    _A("cancel", "x", "cancel", "Stop the burst, fill or deletion that is running.", LAB),
     _A("tunables", "t", "tunables", "Read and change the kernel's settings; in a sandbox, how many slots are free.", LAB, footer=20),
     _A("tales", "T", "tales", "Experiments with a prediction, run live: a full table, stray ACKs, a SYN flood, …", LAB, footer=25),
     _A("reset", "R", "reset", "A new sandbox in place of this one; a new probe where one has died.", LAB),

@@ -36,6 +36,7 @@ class Changing:
     def __init__(self, app: "Program") -> None:
         self.app = app
         self._deleting = False
+        self._stop = False
 
     @property
     def _sandbox(self) -> bool:
@@ -102,14 +103,19 @@ class Changing:
             board.burst = job
             board.say()
 
-        self._deleting = True
+        self._deleting, self._stop = True, False
         try:
-            tell(await delete(link, flows, tell))
+            tell(await delete(link, flows, tell, stop=lambda: self._stop))
         except FaultError as e:
             self.app.say_fault(e.fault)
         finally:
             self._deleting = False
             self.app.session.poke()
+
+    def stop(self) -> bool:
+        """Delete no more than what is on its way; False where nothing is being deleted."""
+        self._stop = True
+        return self._deleting
 
     # ------------------------------------------------------------ counting
 
@@ -191,10 +197,18 @@ async def collect(
     return list(rows.values())[:most], max(matched, len(rows))
 
 
-async def delete(link: AnyLink, flows: list[Flow], tell: Callable[[Job], None], *, chunk: int = CHUNK) -> Job:
+async def delete(
+    link: AnyLink,
+    flows: list[Flow],
+    tell: Callable[[Job], None],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    chunk: int = CHUNK,
+) -> Job:
     """Delete exactly these, in as many actions as frames ask for; the outcome of all of them as one job.
 
-    `tell` hears of the progress. Raises FaultError where the probe refuses or is gone.
+    `tell` hears of the progress; after each action `stop` may end it: a chunk takes a quarter of a second, and what
+    it did is known. Raises FaultError where the probe refuses or is gone.
     """
     total = Job(id=0, kind="delete", state="running", total=len(flows))
     tell(total)
@@ -216,10 +230,10 @@ async def delete(link: AnyLink, flows: list[Flow], tell: Callable[[Job], None], 
             deleted += job.result.deleted
             gone += job.result.numbers.get("gone", 0)
             spared += job.result.numbers.get("spared", 0)
-        if job.state == "cancelled":
+        if stop():
             break
     words = questions.deleted_words(deleted, gone, spared, left=len(flows) - deleted - gone - spared)
     return msgspec.structs.replace(
-        total, state="done", done=len(flows), sentence=words,
+        total, state="done", done=deleted + gone + spared, sentence=words,
         result=Result(deleted=deleted, answer=words, numbers={"gone": gone, "spared": spared}),
     )  # fmt: skip

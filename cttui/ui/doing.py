@@ -182,6 +182,8 @@ class Doing:
 
     async def cancel(self) -> None:
         """Stop what runs."""
+        if self.changing.stop():
+            return
         if not self._job:
             self.app.say("Nothing is running.")
             return

@@ -289,3 +289,33 @@ async def test_pages_and_chunks(host: Any) -> None:
     finally:
         await link.close()
     assert _lines(host) == ["1007:80"], "the connection we are watched through"
+
+
+async def test_a_deletion_can_be_stopped(host: Any) -> None:
+    _create(host, 1000, 40)
+    link = await Link.open(_target(host))
+    try:
+        await link.ask(Ask(seq=link.next_seq(), fresh=True))
+        flows, _ = await collect(link, "dport=80", fillers=False)
+        job = await delete(link, flows, lambda _job: None, chunk=9, stop=lambda: True)
+        assert job.result is not None and job.result.deleted == job.done == 9
+        assert "31 left: stopped" in job.sentence
+    finally:
+        await link.close()
+    assert _lines(host) == sorted(f"{flow.orig_sport}:80" for flow in flows[9:])
+
+
+MANY = "from cttui.kernel.ctfill import Filler\nfor _ in Filler(zone=0, mark=0).fill(25_000): pass"
+
+
+async def test_many_thousands_are_counted_and_no_other_goes(host: Any) -> None:
+    host.run(sys.executable, "-c", MANY)
+    _create(host, 1000, 3, 443)
+    async with live(_target(host)) as d:
+        await d.until("25,003")
+        await d.press("slash", *"dport!=443", "enter", "D")
+        await d.until("Delete 25,000 flows?")
+        assert "and 24,995 more" in d.text
+        await d.press("y")
+        await d.until("25,000 flows deleted")
+    assert _lines(host) == ["1000:443", "1001:443", "1002:443"]
