@@ -90,7 +90,7 @@ class Terminal:
         end = time.perf_counter() + seconds
         while time.perf_counter() < end and not _FILLED.search(seen):
             seen = (seen + self.read(0.05))[-200_000:]
-            if not asked and b"Fill the table until" in seen:
+            if not asked and b"Fill the table?" in seen:
                 asked = True
                 self.drain(0.3)
                 os.write(self.fd, b"y")

@@ -72,6 +72,7 @@ class Filler:
     def fill(self, n: int, *, assured: bool = True, timeout_s: int = TIMEOUT_S) -> Iterator[Filled]:
         """Create `n` entries, PER_SEND a step (about 1 ms); ends early when the kernel refuses a whole step."""
         template = _template(self.zone, self.mark, assured, timeout_s)
+        messages = np.repeat(np.frombuffer(template, np.uint8)[None], PER_SEND, axis=0)
         socket = Netlink()
         filled = Filled()
         try:
@@ -79,7 +80,10 @@ class Filler:
                 count = min(PER_SEND, n - filled.asked)
                 serials = np.arange(self._serial, self._serial + count, dtype=np.int64)
                 self._serial += count
-                socket.send(_patched(template, serials))
+                part = messages[:count]
+                _patch(part, template, _SRC, _FIRST_SOURCE + serials // _PORTS)
+                _patch(part, template, _SPORT.to_bytes(2, "big"), _FIRST_PORT + serials % _PORTS)
+                socket.send(part.tobytes())
                 filled.asked += count
                 refused = _errors(socket)
                 filled.errors += refused
@@ -163,14 +167,6 @@ def _template(zone: int, mark: int, assured: bool, timeout_s: int) -> bytes:
         mark=mark, zone=zone,
     )  # fmt: skip
     return create_message(flow, 0, ack=False)
-
-
-def _patched(template: bytes, serials: NDArray[np.int64]) -> bytes:
-    """Messages for these serial numbers: each a source of its own."""
-    messages = np.repeat(np.frombuffer(template, np.uint8)[None], len(serials), axis=0)
-    _patch(messages, template, _SRC, _FIRST_SOURCE + serials // _PORTS)
-    _patch(messages, template, _SPORT.to_bytes(2, "big"), _FIRST_PORT + serials % _PORTS)
-    return messages.tobytes()
 
 
 def _errors(socket: Netlink) -> Counter[int]:

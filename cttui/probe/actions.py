@@ -242,6 +242,7 @@ class Actions:
                     progress.done = count + filled.done
                     await asyncio.sleep(0)
                 made += filled.done
+            seconds = time.monotonic() - started
         count = int(sysctl.read("nf_conntrack_count"))
         if count != limit - fill.free:
             raise FaultError(
@@ -252,7 +253,7 @@ class Actions:
         return Result(
             filled=made,
             deleted=removed,
-            seconds=time.monotonic() - started,
+            seconds=seconds,
             count_after=count,
             answer=f"{count:,} of {limit:,} slots taken, {fill.free:,} free.",
         )
