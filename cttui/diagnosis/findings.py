@@ -11,6 +11,7 @@ from cttui.model.hooks import Loss
 from cttui.model.messages import Result
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
+from cttui.model.words import counted
 
 _BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
 _VERBS = ("lost", "dropped", "rejected", "refused")
@@ -35,7 +36,7 @@ class Finding:
 
 def packets(n: int) -> str:
     """`1 packet`, `3 packets`."""
-    return f"{n:,} packet{'' if n == 1 else 's'}"
+    return counted(n, "packet")
 
 
 def by_rule(loss: Loss) -> bool:
@@ -207,7 +208,7 @@ def headline(table: TableReading, losses: Sequence[Loss], result: Result | None)
         return f"conntrack drops {rate:,.0f} packets/s: {why} (no rule dropped them)"
     if result is not None and (n := result.stats.get("drop", 0)):
         why = "table full (no rule dropped them)" if full else "by conntrack (no rule dropped them)"
-        return f"{n:,} packets lost in conntrack: {why}"
+        return f"{counted(n, 'packet')} lost in conntrack: {why}"
     failed = table.rates.get("insert_failed", 0.0)
     if failed > 0:
         return (

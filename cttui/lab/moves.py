@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from cttui.model.messages import Action, Fill, Fire, Hold, Listen, Rules, Send, Set, Unfill
+from cttui.model.words import are, counted
 
 OWN_V4, OWN_V6 = "192.0.2.1", "2001:db8::1"
 CLIENT_V4, CLIENT_V6 = "198.51.100.2", "2001:db8:1::2"
@@ -66,7 +67,8 @@ class FillTo:
     @property
     def words(self) -> tuple[str, ...]:
         """As a comment among commands."""
-        left = f"{self.share / 100:g} % of the table is" if self.share else f"{self.free} slots are"
+        slots = f"{counted(self.free, 'slot')} {are(self.free)}"
+        left = f"{self.share / 100:g} % of the table is" if self.share else slots
         kind = "entries" if self.assured else "entries that may be evicted (not ASSURED)"
         return (f"# fill the table with {kind} until {left} free",)
 
@@ -273,7 +275,8 @@ class Wait:
     def words(self) -> tuple[str, ...]:
         """As a comment among commands."""
         if self.gone:
-            return (f"# wait until {self.gone} entries are gone, at most {self.seconds} s",)
+            gone = f"{counted(self.gone, 'entry', 'entries')} {are(self.gone)} gone"
+            return (f"# wait until {gone}, at most {self.seconds} s",)
         return (f"# wait {self.seconds} s",)
 
     def twin(self) -> "Wait":

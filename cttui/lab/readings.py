@@ -7,6 +7,7 @@ kernel log, what a program was told. All are differences over the step's stimulu
 from dataclasses import dataclass, field
 
 from cttui.model.messages import Result
+from cttui.model.words import times
 
 Value = int | str
 
@@ -97,7 +98,7 @@ class NewFlows:
     def read(self, m: Measured) -> Value:
         """How many."""
         if m.result.events_lost:
-            raise Unreadable(f"events were lost {m.result.events_lost} times: flows can't be counted")
+            raise Unreadable(f"events were lost {times(m.result.events_lost)}: flows can't be counted")
         if not self.state:
             return m.result.new
         return m.result.new_by_state.get(self.state, 0) + m.result.reclaimed

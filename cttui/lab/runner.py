@@ -15,6 +15,7 @@ from cttui.lab.moves import STIMULI, Burst, Commands, Empty, FillTo, Forget, Mov
 from cttui.lab.readings import Measured, Unreadable, Value, holds, shown
 from cttui.lab.tale import Expectation, Step, Tale
 from cttui.model.messages import Action, Ask, Delete, FaultError, Fire, HookView, Result, Unfill
+from cttui.model.words import counted
 
 TAKEN_S = 60.0
 """How long to wait for another full sandbox on this machine to end."""
@@ -165,7 +166,7 @@ class _Run:
                     taken = self._taken()
                     if not step.undisturbed or taken == 0 or last:
                         break
-                    why = f"{taken:,} entries went to the garbage collector"
+                    why = f"{counted(taken, 'entry', 'entries')} went to the garbage collector"
                 except FaultError as e:
                     # the collector was faster than the fill
                     if not step.undisturbed or e.fault.code != "fill" or last:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from cttui.model.packet import PacketRow
 from cttui.model.safe import clean
+from cttui.model.words import counted
 
 _PCAP_MAGIC = {0xA1B2C3D4: 1000, 0xA1B23C4D: 1}
 """Magic number → nanoseconds a unit of its second timestamp field."""
@@ -252,7 +253,7 @@ class CaptureFile:
 
     def _note_end(self, at: int) -> None:
         self.notes.append(
-            f"The file is cut short or damaged at byte {at:,}: {len(self):,} packets before that."
+            f"The file is cut short or damaged at byte {at:,}: {counted(len(self), 'packet')} before that."
         )
 
 

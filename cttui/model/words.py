@@ -81,6 +81,21 @@ def count(n: int) -> str:
     return f"{n:,}"
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """`1 packet`, `2,000 packets`; `many` where the plural is not `one` with an s."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def are(n: int) -> str:
+    """The verb to go with a number."""
+    return "is" if n == 1 else "are"
+
+
+def times(n: int) -> str:
+    """`once`, `2,000 times`."""
+    return "once" if n == 1 else f"{n:,} times"
+
+
 def si(n: float) -> str:
     """At most three digits and a decimal unit: `999`, `1.2k`, `12.3M`, `123G`."""
     if abs(n) < 999.5:

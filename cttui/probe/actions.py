@@ -34,6 +34,7 @@ from cttui.model.messages import (
     Unfill,
 )
 from cttui.model.tunables import TUNABLES
+from cttui.model.words import are, counted
 from cttui.probe import headroom, sandbox, stimuli
 from cttui.probe.injector import FireReport
 from cttui.probe.jobs import Progress
@@ -237,7 +238,9 @@ class Actions:
                 if wanted < 0:
                     removed += await self._empty()
                     continue
-                progress.sentence = f"filling the table until {fill.free:,} slots are left"
+                progress.sentence = (
+                    f"filling the table until {counted(fill.free, 'slot')} {are(fill.free)} left"
+                )
                 for filled in e.filler.fill(wanted, assured=fill.assured):
                     progress.done = count + filled.done
                     await asyncio.sleep(0)
@@ -263,7 +266,7 @@ class Actions:
         async with e.watch.filling():
             removed = await self._empty()
         e.full_table.give()
-        return Result(deleted=removed, answer=f"{removed:,} fillers removed.")
+        return Result(deleted=removed, answer=f"{counted(removed, 'filler')} removed.")
 
     async def _empty(self) -> int:
         """Remove every filler; how many there were."""
@@ -317,7 +320,7 @@ class Actions:
                 )
             progress.done += 1
         self._engine.hooks.invalidate()
-        return Result(answer=f"{len(lines)} rule commands done.")
+        return Result(answer=f"{counted(len(lines), 'rule command')} done.")
 
     async def _listen(self, listen: Listen) -> Result:
         self._engine.keep_open(stimuli.listen(listen))
@@ -345,7 +348,7 @@ class Actions:
             progress.done = n + 1
             if n % 64 == 63:
                 await asyncio.sleep(0)
-        words = [f"{deleted:,} entries deleted"]
+        words = [f"{counted(deleted, 'entry', 'entries')} deleted"]
         if gone:
             words.append(f"{gone:,} were gone already")
         if spared:

@@ -14,6 +14,7 @@ from cttui.kernel.trace import SLOTS, Trace
 from cttui.kernel.trace_table import MOST_PACKETS, TraceTable, base_chains, rule_numbers
 from cttui.model.messages import JourneyView, Result
 from cttui.model.packet import JourneysReading
+from cttui.model.words import counted
 from cttui.probe.journey_words import Evidence, RuleBook
 from cttui.probe.journeys import Journeys
 from cttui.probe.packet_log import Alike, FlowLookup
@@ -101,7 +102,7 @@ class Traces:
     def _why(text: str, packets: int, seconds: float) -> str:
         what = f"packets that match {text}" if text.strip() else "every packet"
         until = f" or {seconds:g} s" if seconds else ""
-        return f"tracing {what}, until {packets:,} packets{until}"
+        return f"tracing {what}, until {counted(packets, 'packet')}{until}"
 
     def _readable(self) -> None:
         """Let messages gather: decoding a dozen costs almost as much as decoding a thousand."""

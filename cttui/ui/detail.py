@@ -117,7 +117,9 @@ def flow_paragraphs(
 
 
 def _counted(packets: int | None, bytes_: int | None) -> str:
-    return "" if packets is None or bytes_ is None else f"   {packets:,} packets, {bytes_:,} bytes"
+    if packets is None or bytes_ is None:
+        return ""
+    return f"   {words.counted(packets, 'packet')}, {bytes_:,} bytes"
 
 
 def _or(value: int | None, spec: str = "") -> str:
@@ -139,7 +141,7 @@ def rule_paragraphs(chain: Chain, rule: Rule) -> Paragraphs:
     counted = (
         "no counter in this rule"
         if rule.packets is None
-        else f"{rule.packets:,} packets, {rule.bytes or 0:,} bytes"
+        else f"{words.counted(rule.packets, 'packet')}, {rule.bytes or 0:,} bytes"
     )
     rate = f", {rule.pps:,.1f} packets/s" if rule.pps is not None else ""
     out += [

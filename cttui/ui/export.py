@@ -17,6 +17,7 @@ from cttui.model.messages import Ask, FaultError, PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.pcapng import JourneyComments, Writer
 from cttui.model.safe import clean
+from cttui.model.words import counted
 from cttui.ui.dialogs import Button, Buttons, Dialog
 from cttui.ui.fields import Field, Says
 from cttui.ui.journeys import all_journeys
@@ -42,7 +43,7 @@ class Exported:
         """What the person is told."""
         with_ = f", {self.journeys:,} of them with their journey" if self.journeys else ""
         missed = f" {self.missed:,} fell out of the log meanwhile." if self.missed else ""
-        return f"{self.packets:,} packets{with_} written to {clean(str(self.path))}.{missed}"
+        return f"{counted(self.packets, 'packet')}{with_} written to {clean(str(self.path))}.{missed}"
 
 
 def usual_path(now: float | None = None) -> Path:

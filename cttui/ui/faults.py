@@ -7,6 +7,7 @@ from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
+from cttui.model.words import counted, times
 from cttui.ui.cells import Line
 from cttui.ui.journey_text import ends_words
 
@@ -51,7 +52,7 @@ def why_empty(
             f"{key('target')} opens a sandbox of your own." if not sandbox else "",
         ]
     if filter_text:
-        shown = f"none of {held:,} flows" if held else "no flow: the table is empty"
+        shown = f"none of {counted(held, 'flow')}" if held else "no flow: the table is empty"
         return [f"The filter matches {shown}.", f"{key('back')} takes it off, {key('filter')} changes it."]
     if table.active is False:
         lines = ["Conntrack is not active in this namespace: packets pass without an entry."]
@@ -65,7 +66,7 @@ def why_empty(
         return lines
     if fillers_hidden:
         return [
-            f"No flows but {fillers_hidden:,} fillers, which only occupy slots ({key('fillers')} shows them).",
+            f"No flows but {counted(fillers_hidden, 'filler')}: they only occupy slots ({key('fillers')} shows them).",
             f"{key('fire')} fires 10 SYNs: see how many get in.",
         ]
     if sandbox and trouble is not None:
@@ -225,7 +226,7 @@ def banner(
                 )
             )
         elif answer.health.events_lost:
-            lost = f"events were lost {answer.health.events_lost} times; each time the table was read anew"
+            lost = f"events were lost {times(answer.health.events_lost)}; each time the table was read anew"
             lines.append((((" ! ", "level-warn"), (lost, "level-warn")), ()))
     if job is not None:
         style = "error-text" if job.fault is not None else "value"

@@ -19,6 +19,7 @@ from cttui.model.messages import (
 )
 from cttui.model.packet import PacketRow
 from cttui.model.safe import clean
+from cttui.model.words import counted
 from cttui.ui import capture
 from cttui.ui.dialogs import Button, Confirm
 from cttui.ui.session import Phase
@@ -103,7 +104,9 @@ class Inspecting:
             return
         action = capture.arm("capture", answers)
         await self._carry_out(action)
-        self.app.say(f"Packet log on, for at most {action.seconds:,.0f} s or {action.packets:,} packets.")
+        self.app.say(
+            f"Packet log on, for at most {action.seconds:,.0f} s or {counted(action.packets, 'packet')}."
+        )
 
     async def stages(self) -> None:
         """Stage counters on or off; on a host a question comes first."""

@@ -7,6 +7,7 @@ from cttui.model import packet_words
 from cttui.model.packet import Journey, JourneysReading, JourneyStep, PacketRow
 from cttui.model.packet_headers import ETH_IPV4, ETH_IPV6
 from cttui.model.safe import clean
+from cttui.model.words import counted, times
 
 if TYPE_CHECKING:
     from cttui.ui.questions import Paragraphs
@@ -30,12 +31,19 @@ def ends_words(reading: JourneysReading, most: int = 4) -> str:
     return ", ".join(parts)
 
 
+def traced_words(reading: JourneysReading) -> str:
+    """`10 packets traced: 7 delivered, 3 in conntrack: table full`."""
+    ends = f": {ends_words(reading)}" if reading.ends else ""
+    return f"{counted(reading.total, 'packet')} traced{ends}"
+
+
 def ends_lines(reading: JourneysReading, key: str) -> "Paragraphs":
     """Where traced packets ended, a line an end; `key` shows them one by one."""
     if not reading.total:
         return []
-    of = f" of {reading.total + reading.capped:,}" if reading.capped else ""
-    out: Paragraphs = [(f"{'traced':<9} {reading.total:,}{of} packets ({key} shows each one's way)", "value")]
+    many = reading.total + reading.capped
+    of = f"{reading.total:,} of " if reading.capped else ""
+    out: Paragraphs = [(f"{'traced':<9} {of}{counted(many, 'packet')} ({key} shows each one's way)", "value")]
     good = ("delivered", "sent")
     out += [
         (f"          {n:,} {clean(end)}", "right" if end in good else "error-text") for end, n in reading.ends
@@ -49,11 +57,12 @@ def limits_words(reading: JourneysReading) -> str:
     """What of the traffic is not among the journeys, "" where nothing is missing."""
     parts = []
     if reading.capped:
-        parts.append(f"capped at {reading.total:,}: {reading.capped:,} more packets were not traced")
+        more = "1 more packet was" if reading.capped == 1 else f"{reading.capped:,} more packets were"
+        parts.append(f"capped at {reading.total:,}: {more} not traced")
     if reading.lost:
-        times = "once" if reading.lost == 1 else f"{reading.lost:,} times"
         parts.append(
-            f"trace messages lost: the kernel's buffer overflowed {times}, so journeys are missing or cut"
+            f"trace messages lost: the kernel's buffer overflowed {times(reading.lost)}, "
+            "so journeys are missing or cut"
         )
     return "; ".join(parts)
 
@@ -151,7 +160,7 @@ def timeline(journey: Journey, flow_key_name: str = "") -> "Paragraphs":
 
 def as_text(reading: JourneysReading) -> str:
     """Packets × stages in words, a packet a paragraph: for screen readers, tickets and mails."""
-    lines = [f"{reading.total:,} packets traced: {ends_words(reading)}"]
+    lines = [traced_words(reading)]
     if limits := limits_words(reading):
         lines.append(limits)
     for number, journey in enumerate(reading.journeys, reading.first + 1):
@@ -166,7 +175,7 @@ def as_text(reading: JourneysReading) -> str:
 def as_markdown(reading: JourneysReading) -> str:
     """Packets × stages as a Markdown table, cells in words."""
     stages = [_cell(stage) for stage in reading.stages]
-    lines = [f"{reading.total:,} packets traced: {ends_words(reading)}", ""]
+    lines = [traced_words(reading), ""]
     if limits := limits_words(reading):
         lines += [limits, ""]
     lines.append("| # | packet | " + " | ".join(stages) + (" | " if stages else "") + "end |")

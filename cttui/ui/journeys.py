@@ -13,6 +13,7 @@ from cttui.model.messages import Answer, Ask, FaultError, JourneyView, PacketVie
 from cttui.model.packet import Journey, JourneysReading, PacketRow, may_be_traced
 from cttui.model.pcapng import head_of
 from cttui.model.safe import clean
+from cttui.model.words import counted
 from cttui.ui import journey_text as text
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells, Line, clip
@@ -192,9 +193,7 @@ class JourneysScreen(Screen[None]):
                 else f"last trace: {clean(reading.why).removeprefix('tracing ')}"
             )
             said.append((f"{why}{until}", "level-warn" if reading.armed else "muted"))
-            ends = f": {text.ends_words(reading)}" if reading.ends else ""
-            s = "" if reading.total == 1 else "s"
-            said.append((f"{reading.total:,} packet{s} traced{ends}", "value"))
+            said.append((text.traced_words(reading), "value"))
             if limits := text.limits_words(reading):
                 said.append((limits, "level-warn"))
         self.query_one(About).say(said)
@@ -326,7 +325,9 @@ class JourneysScreen(Screen[None]):
             self._program.say("There is no journey to copy.")
             return
         total = self.reading.total if self.reading is not None else 0
-        many = f"the first {MOST_COPIED:,} packets" if total > MOST_COPIED else f"all {total:,} packets"
+        many = (
+            f"the first {MOST_COPIED:,} packets" if total > MOST_COPIED else f"all {counted(total, 'packet')}"
+        )
         entries = [
             Entry("text", "this packet's way as text", clip(text.packet_label(journey), 40)),
             Entry("markdown", "this packet's way as Markdown"),

@@ -11,6 +11,7 @@ from cttui.model.messages import Notice, Result
 from cttui.model.safe import clean
 from cttui.model.table import STATISTICS, Health, TableReading
 from cttui.model.tunables import TUNABLES, Tunable
+from cttui.model.words import counted, times
 
 Paragraphs = list[str | tuple[str, str]]
 
@@ -154,7 +155,7 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
     out: Paragraphs = []
     if title:
         out += [(clean(title), "heading"), ""]
-    sent = f"sent      {result.sent:,} packets in {result.seconds:.2f} s"
+    sent = f"sent      {counted(result.sent, 'packet')} in {result.seconds:.2f} s"
     if result.seconds > 0 and result.sent > 1:
         sent += f"  ({result.sent / result.seconds:,.0f} a second)"
     out.append((sent, "value"))
@@ -179,7 +180,7 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
             f"          {result.reclaimed:,} of them gone again already: reclaimed by the garbage collector or ended"
         )
     if result.events_lost:
-        out.append((f"          at least: events were lost {result.events_lost} times", "level-warn"))
+        out.append((f"          at least: events were lost {times(result.events_lost)}", "level-warn"))
     for name, n in result.stats.items():
         if n and name in STATISTICS and name not in ("found", "insert"):
             style = "error-text" if name in ("drop", "insert_failed") else "level-warn"
@@ -263,14 +264,16 @@ def trust_lines(table: TableReading, health: Health) -> Paragraphs:
     if health.events_lost:
         out.append(
             (
-                f"  The kernel dropped events {health.events_lost} times; each was followed by a new dump.",
+                f"  The kernel dropped events {times(health.events_lost)}; each was followed by a new dump.",
                 "level-warn",
             )
         )
     if health.ghosts:
-        out.append(f"  {health.ghosts:,} flows ended without an event and were found by a dump.")
+        out.append(f"  {counted(health.ghosts, 'flow')} ended without an event, found by a dump.")
     if health.ring_drops:
-        out.append((f"  The packet ring had no room for {health.ring_drops:,} packets.", "level-warn"))
+        out.append(
+            (f"  The packet ring had no room for {counted(health.ring_drops, 'packet')}.", "level-warn")
+        )
     if table.count is not None and table.held and table.count != table.held:
         out.append(f"  {table.count - table.held:+,} entries are unconfirmed, dying or not read yet.")
     out.append(f"  The probe takes {health.cpu_percent:.1f} % of a core and {health.rss_bytes / 1e6:.0f} MB.")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
@@ -99,6 +100,10 @@ class Groups(Rows):
         if not (first <= self.top and min(self.total, self.top + self.visible_rows) <= first + rows):
             self.post_message(self.WindowWanted(self, *self.question()))
 
+    def on_resize(self, event: events.Resize) -> None:
+        super().on_resize(event)
+        self.moved(False)
+
     def opened(self) -> None:
         if (row := self.selected) is not None:
             self.post_message(self.Drilled(self, row))
@@ -115,9 +120,9 @@ class Groups(Rows):
     def lay_out(self, width: int, height: int) -> list[Line]:
         page = self.page
         arrow = "▼" if self.descending else "▲"
-        count = f"{page.total:,} group{'' if page.total == 1 else 's'}" if page.total else ""
+        count = words.counted(page.total, "group") if page.total else ""
         if count and width >= 60:
-            count += f" of {page.flows:,} flows"
+            count += f" of {words.counted(page.flows, 'flow')}"
         self.note(f"by {', '.join(page.by)}" if page.by else "", f"sort {self.sort} {arrow}", count)
         if not page.rows:
             return [

@@ -8,6 +8,7 @@ from textual.message import Message
 from cttui.diagnosis.findings import by_rule
 from cttui.model.hooks import Chain, HooksReading, Loss, Rule
 from cttui.model.safe import clean
+from cttui.model.words import counted
 from cttui.ui.cells import Line, Run, clip, clip_words, fit, width_of
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
@@ -181,7 +182,7 @@ class HookPath(Rows):
         self.note(
             self._age,
             "hottest first" if self.order == "hottest" else "",
-            f"{rules:,} rule{'' if rules == 1 else 's'}" if rules else "",
+            counted(rules, "rule") if rules else "",
             directions[0][0] if self.compact and directions else "",
             f"{ruled:,} dropped by rules" if ruled else "",
             (f"{lost:,} LOST" if lost else "", "hook-loss"),

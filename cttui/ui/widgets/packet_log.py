@@ -11,6 +11,7 @@ from cttui.model import packet_words
 from cttui.model.messages import PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
+from cttui.model.words import counted
 from cttui.ui.cells import Line, Run, clip, clip_words, pad, spread, width_of
 from cttui.ui.rows import Rows
 
@@ -198,7 +199,10 @@ class PacketLog(Rows):
         if not page.rows:
             said = self.empty[:1] if page.capturing else ("The packet log is off.", *self.empty[1:])
             if page.total and (self.filter_text or self.flow_key):
-                said = (f"None of {page.kept:,} packets in the log {self._only()}.", "Esc shows all of them.")
+                said = (
+                    f"None of {counted(page.kept, 'packet')} in the log {self._only()}.",
+                    "Esc shows all of them.",
+                )
             return lines + [
                 ((" " + clip(text, width - 1), "muted" if i else ""),) for i, text in enumerate(said)
             ]
