@@ -54,7 +54,15 @@ def snapshot(welcome: Welcome, answer: Answer) -> dict[str, Any]:
         "hooks": rows if hooks else None,
         "stages": [msgspec.structs.asdict(s) for s in hooks.stages] if hooks else None,
         "tunables": {t.name: t.value for t in answer.tunables or []},
-        "missing": list(dict.fromkeys([*(hooks.missing if hooks else []), *welcome.cannot.values()])),
+        # Not that nothing may be written: a reading writes nothing.
+        "missing": list(
+            dict.fromkeys(
+                [
+                    *(hooks.missing if hooks else []),
+                    *(why for what, why in welcome.cannot.items() if what != "write"),
+                ]
+            )
+        ),
         "health": msgspec.structs.asdict(answer.health),
     }
 

@@ -15,6 +15,8 @@ from cttui.model.messages import HOST_COUNT_FD, FaultError
 from cttui.model.safe import clean
 
 NETNS_FOLDER = Path("/run/netns")
+MOST_NAMES = 12
+"""Of namespaces, in the sentence about one that is not there."""
 HOST_COUNT = (
     "sh", "-c",
     f'f=/proc/sys/net/netfilter/nf_conntrack_count; [ ! -r $f ] || exec {HOST_COUNT_FD}<$f; exec "$@"',
@@ -83,11 +85,8 @@ def host(netns: str | None = None, pid: int | None = None) -> Target:
         label = f"NETNS {clean(path.name if '/' not in netns else netns)}"
         if not path.exists():
             known = sorted(p.name for p in NETNS_FOLDER.iterdir()) if NETNS_FOLDER.is_dir() else []
-            remedy = (
-                f"Known here: {', '.join(known)}."
-                if known
-                else "`ip netns list` lists the named ones; none is here."
-            )
+            some = ", ".join(known[:MOST_NAMES]) + (", …" if len(known) > MOST_NAMES else "")
+            remedy = f"`ip netns list` lists the named ones; here: {some or 'none'}."
             raise FaultError("no-netns", f"There is no network namespace {netns}.", remedy)
     if not os.access(path, os.R_OK):
         raise FaultError(

@@ -124,6 +124,7 @@ class Doing:
         if job.fault is not None:
             self.app.say_fault(job.fault)
         elif fire_next and job.state == "done":
+            self.app.clear_notifications()  # the one that said so
             self.start(self.fire())
 
     async def do(self, action: object) -> int:

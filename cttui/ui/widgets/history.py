@@ -24,7 +24,7 @@ def number(value: float, exact: bool = True) -> str:
         return "–"
     text = (
         f"{value:.1f}"
-        if 0 < value < 10 and not float(value).is_integer()
+        if 0 < value < 10 and not round(float(value), 1).is_integer()
         else words.si(value)
         if value >= 10000
         else f"{round(value):,}"
