@@ -55,7 +55,7 @@ ACTIONS: tuple[Action, ...] = (
     _A("previous", "shift+tab", "previous panel", "Focus the previous panel.", PANELS),
     _A("filter", "slash", "filter", "Show only the flows that match, e.g. `src=10.0.0.0/8 dport=443 state=SYN_SENT`; in the packet log, only such packets. Esc takes it off.", FLOWS, footer=30),
     _A("detail", "enter", "detail", "Everything about the flow under the cursor, or into the group under it.", FLOWS, ("flows", "groups"), footer=45),
-    _A("group", "g", "group", "Count flows by source, destination, port, state, …: what fills the table.", FLOWS, footer=40),
+    _A("group", "g", "group", "Count flows by source, destination, port, state, … or several of them together: what fills the table.", FLOWS, footer=40),
     _A("sort", "s", "sort", "Choose the column that orders the flows.", FLOWS),
     _A("columns", "c", "columns", "Choose which columns are shown, in which order and how wide.", FLOWS),
     _A("fillers", "f", "fillers", "Show or hide the entries that only occupy slots of the sandbox.", FLOWS, sandbox=True),

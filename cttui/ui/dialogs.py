@@ -234,29 +234,58 @@ class Menu(Rows):
 
 
 class Choose(Dialog[str | None]):
-    """One of several: arrows and Enter, or the first letters of its name."""
+    """One of several: arrows and Enter, or the first letters of its name. Where `several` may be taken together,
+    space takes them, and the answer names them in that order, separated by commas."""
 
-    def __init__(self, title: str, entries: Sequence[Entry], current: str = "", hint: str = "") -> None:
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "take", "Take several", show=False)]
+
+    def __init__(
+        self,
+        title: str,
+        entries: Sequence[Entry],
+        current: str = "",
+        hint: str = "",
+        *,
+        several: bool = False,
+    ) -> None:
         super().__init__()
         self.title_text = title
         self._entries = entries
         self._current = current
         self._hint = hint
+        self._several = several
+        self._taken: list[str] = []
         self._typed = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = self.title_text
             box.border_subtitle = self._hint
-            yield Menu(self._entries, [self._current])
-            yield Buttons([Button("", "Enter", "choose"), Button("esc", "Esc", "close")])
+            yield Menu(self._entries, self._current.split(","))
+            take = [Button("take", "space", "take several")] if self._several else []
+            yield Buttons([Button("", "Enter", "choose"), *take, Button("esc", "Esc", "close")])
+
+    def action_take(self) -> None:
+        """Take the line under the cursor with others, or leave it."""
+        menu = self.query_one(Menu)
+        if not self._several or menu.current is None:
+            return
+        id_ = menu.current.id
+        self._taken = [t for t in self._taken if t != id_] if id_ in self._taken else [*self._taken, id_]
+        menu.chosen = self._taken or self._current.split(",")
+        menu.paint()
 
     def on_menu_chosen(self, event: Menu.Chosen) -> None:
-        self.dismiss(event.entry)
+        self.dismiss(",".join(self._taken) or event.entry)
 
     def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
         current = self.query_one(Menu).current
-        self.dismiss(None if event.button or current is None else current.id)
+        if event.button == "take":
+            self.action_take()
+        elif event.button or current is None:
+            self.dismiss(None)
+        else:
+            self.dismiss(",".join(self._taken) or current.id)
 
     def on_key(self, event: events.Key) -> None:
         if event.character is None or not event.character.isalnum():

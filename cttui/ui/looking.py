@@ -140,12 +140,13 @@ class Looking:
             table.order_by(chosen, not table.descending if chosen == table.sort else True)
 
     async def group(self) -> None:
-        """Choose by what to group."""
+        """Choose by what to group: a key, or several together."""
         entries = [Entry(key, label) for key, label in filters.GROUP_KEYS.items()]
-        chosen = await self.app.push_screen_wait(Choose("Group flows by", entries, self.view.group_by[0]))
+        dialog = Choose("Group flows by", entries, ",".join(self.view.group_by), several=True)
+        chosen = await self.app.push_screen_wait(dialog)
         if chosen is None:
             return
-        self.view.group_by = [chosen]
+        self.view.group_by = chosen.split(",")
         if not self.dashboard.shown("groups"):
             self.dashboard.go_to("groups")
         else:
@@ -176,9 +177,9 @@ class Looking:
         board = self.dashboard
         match board.panel:
             case "groups" if (row := board.groups.selected) is not None:
-                self.view.trail.append(
-                    Step(", ".join(clean(word) for word in row.key), row.filter, list(self.view.group_by))
-                )
+                keys = self.view.group_by
+                label = ", ".join(f"{key} {clean(word)}" for key, word in zip(keys, row.key, strict=False))
+                self.view.trail.append(Step(label, row.filter, list(keys)))
                 board.flows.clear()
                 if board.zoomed:
                     board.zoom()

@@ -191,6 +191,14 @@ async def test_sort_group_columns(play: Play) -> None:
         menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "dport"))
         await d.press("enter")
         assert d.app.view.group_by == ["dport"] and d.app.dashboard.panel == "groups"
+        await d.press("g")
+        menu = d.app.screen.query_one(Menu)
+        for key in ("src", "state", "dport", "state"):
+            menu.go(next(i for i, e in enumerate(menu.entries) if e.id == key))
+            await d.press("space")
+        assert menu.chosen == ["src", "dport"]
+        await d.press("enter")
+        assert d.app.view.group_by == ["src", "dport"]
         await d.press("escape", "1", "c")
         menu = d.app.screen.query_one(Menu)
         menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "mark"))

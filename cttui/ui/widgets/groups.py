@@ -131,13 +131,13 @@ class Groups(Rows):
                 for line in wrap(f" {text}", width, "muted" if i else "")
             ]
         inner = self.row_width(width)
-        figures = self._figures(inner)
-        spare = inner - 1 - sum(cells + 1 for _, _, cells, _ in figures)
         need = [
             max(width_of(clean(row.key[i])) if i < len(row.key) else 0 for row in page.rows)
             for i in range(len(page.by))
         ]
         names = [max(cells, len(key)) for cells, key in zip(need, page.by, strict=True)]
+        figures = self._figures(inner - sum(names) - len(names))
+        spare = inner - 1 - sum(cells + 1 for _, _, cells, _ in figures)
         bars = max(0, min(30, spare - sum(names) - len(names) - 9))
         bars = bars if bars >= 5 else 0
         room = max(8, spare - (bars + 1 if bars else 0) - 8 - len(names))
@@ -148,12 +148,12 @@ class Groups(Rows):
         lines = [self._line(row, names, bars, figures, inner, self.top + i) for i, row in enumerate(rows)]
         return [self._header(names, bars, figures, width), *self.scrollbar(lines, width)]
 
-    def _figures(self, width: int) -> list[tuple[str, str, int, str]]:
-        """(sort key, label, cells, attribute) of the number columns that fit."""
+    def _figures(self, room: int) -> list[tuple[str, str, int, str]]:
+        """(sort key, label, cells, attribute) of the number columns that fit beside the names."""
         figures = [("count", "FLOWS", 9, "count"), ("unreplied", "UNREPL", 6, "unreplied")]
-        if width >= 56:
+        if room >= 34:
             figures.append(("", "ASSURED", 7, "assured"))
-        if width >= 64 and any(row.bytes is not None for row in self.page.rows):
+        if room >= 51 and any(row.bytes is not None for row in self.page.rows):
             figures += [("bytes", "BYTES", 7, "bytes"), ("rate", "RATE", 8, "rate_bps")]
         return figures
 
