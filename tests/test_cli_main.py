@@ -148,6 +148,24 @@ def test_packets_of_a_filter(capture: Path, capsys: pytest.CaptureFixture[str]) 
     assert "A packet has no state" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words", ["{} --delta dport=53", "--delta {} dport=53", "{} dport=53 --delta", "{} udp --delta dport=53", "{} --delta -- udp"]
+)  # fmt: skip
+def test_options_stand_anywhere(words: str, capture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["packets", *words.format(capture).split()]) == 0
+    times = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert times == ["0.000000", "0.001500", "0.001500"]
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_packets_come_through_a_pipe(name: str, capture: Path) -> None:
+    argv = [sys.executable, "-P", "-m", "cttui", "packets", name, "dport=53"]
+    done = subprocess.run(argv, input=capture.read_bytes(), capture_output=True, check=True)
+    assert len(done.stdout.splitlines()) == 3 and done.stderr == b""
+    none = subprocess.run(argv, input=b"", capture_output=True, check=False)
+    assert none.returncode == faults.FAULT and b"The file is empty" in none.stderr
+
+
 def test_what_is_wrong_with_a_capture_file(
     capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,4 +182,10 @@ def test_what_is_wrong_with_a_capture_file(
     assert cli.main(["packets", str(cut)]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
-    assert "cut short" in err
+    assert "cut short" in err and "2 packets before that" in err
+    one = tmp_path / "one"
+    with one.open("wb") as stream:
+        write_pcapng(stream, _rows()[:1])
+    one.write_bytes(one.read_bytes() + b"\6\0\0\0")
+    assert cli.main(["packets", str(one)]) == 0
+    assert "1 packet before that" in capsys.readouterr().err

@@ -33,6 +33,33 @@ class _Parser(argparse.ArgumentParser):
         raise FaultError("usage", f"{message}.", remedy)
 
 
+class _Command(_Parser):
+    """A command whose options may stand anywhere among its words: `cttui packets FILE --delta dport=80`."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._inside:  # parse_known_intermixed_args is made of two calls of this
+            return super().parse_known_args(args, namespace)
+        words, literal = list(args), []
+        if "--" in words and self._rest:  # which it would drop, and read what follows as options
+            at = words.index("--")
+            words, literal = words[:at], words[at + 1 :]
+        self._inside = True
+        try:
+            found, unknown = self.parse_known_intermixed_args(words, namespace)
+        finally:
+            self._inside = False
+        if literal:
+            setattr(found, self._rest, [*getattr(found, self._rest), *literal])
+        return found, unknown
+
+    @property
+    def _rest(self) -> str:
+        """The name of the words that may be any number, "" where there are none."""
+        return next((a.dest for a in self._actions if not a.option_strings and a.nargs == "*"), "")
+
+
 def _add_target(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     """`again`: the options of a command, whose absence must not wipe out those before it."""
     absent: dict[str, Any] = {"default": argparse.SUPPRESS} if again else {}
@@ -87,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
     ui.add_argument("--record", type=Path, metavar="FILE", help="write every reading to a file")
     ui.add_argument("--replay", type=Path, metavar="FILE", help="show a recording; nothing is started")
 
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Command)
     snapshot = commands.add_parser("snapshot", help="one reading of a target, no terminal needed")
     _add_target(snapshot, again=True)
     snapshot.add_argument("--json", action="store_true", help="as one JSON object")
@@ -117,8 +144,10 @@ def build_parser() -> argparse.ArgumentParser:
     tale.add_argument("--script", action="store_true", help="print the tale as a bash script instead")
 
     packets = commands.add_parser("packets", help="open a pcap or pcapng file as a log")
-    packets.add_argument("file", type=Path)
-    packets.add_argument("filter", nargs="*", metavar="FILTER", help="only such packets: dport=443 not tcp …")
+    packets.add_argument("file", metavar="FILE", help="a pcap or pcapng file; - is standard input")
+    packets.add_argument(
+        "filter", nargs="*", default=[], metavar="FILTER", help="only such packets: dport=443 not tcp …"
+    )
     packets.add_argument("--delta", action="store_true", help="times as differences")
 
     config = commands.add_parser("config", help="the configuration file")

@@ -7,7 +7,10 @@ loopback.
 
 import mmap
 import os
+import shutil
+import stat
 import struct
+import tempfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -77,18 +80,28 @@ class _Frame(NamedTuple):
 
 
 class CaptureFile:
-    """An opened capture; `len()` packets, numbered from 0. Raises CaptureFileError, OSError."""
+    """An opened capture; `len()` packets, numbered from 0. Raises CaptureFileError, OSError.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    `path` may be a descriptor, which is closed. What is no regular file (a pipe) is read to its end first.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | int) -> None:
         self._offsets = array("Q")
         self._sections: list[_Section] = []
         self.notes: list[str] = []
         """Sentences on what is wrong with the file (cut short, damaged block)."""
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        with open(path, "rb") as file, tempfile.TemporaryFile() as copy:
+            descriptor = file.fileno()
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                shutil.copyfileobj(file, copy, 1 << 20)
+                copy.flush()
+                descriptor = copy.fileno()
+            size = os.fstat(descriptor).st_size
             if size < 8:
-                raise CaptureFileError("The file is too short to be a capture.")
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                raise CaptureFileError(
+                    "The file is too short to be a capture." if size else "The file is empty."
+                )
+            self._map = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
         self._size = size
         magic = struct.unpack_from("<I", self._map)[0]
         swapped = struct.unpack_from(">I", self._map)[0]

@@ -101,7 +101,7 @@ complete -c cttui -n '_shtab_cttui_using tale; and test $_shtab_cttui_npos -ge 0
 complete -c cttui -n '_shtab_cttui_using; and test $_shtab_cttui_npos -eq 0' -a packets -d 'open a pcap or pcapng file as a log'
 complete -c cttui -n '_shtab_cttui_using packets' -s h -l help -d 'show this help message and exit'
 complete -c cttui -n '_shtab_cttui_using packets' -l delta -d 'times as differences'
-complete -c cttui -n '_shtab_cttui_using packets; and test $_shtab_cttui_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d file
+complete -c cttui -n '_shtab_cttui_using packets; and test $_shtab_cttui_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a pcap or pcapng file; - is standard input'
 complete -c cttui -n '_shtab_cttui_using; and test $_shtab_cttui_npos -eq 0' -a config -d 'the configuration file'
 complete -c cttui -n '_shtab_cttui_using config' -s h -l help -d 'show this help message and exit'
 complete -c cttui -n '_shtab_cttui_using config' -l sample -d 'print a commented sample'

@@ -79,7 +79,7 @@ _shtab_cttui_flows_defaults_added=0
 _shtab_cttui_packets_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--delta[times as differences]"
-  ":file:_files"
+  ":a pcap or pcapng file\; - is standard input:_files"
   "(*)::only such packets\: dport\=443 not tcp \…:"
 )
 
