@@ -89,10 +89,9 @@ def why_empty(
         ]
     if table.count:
         return [f"{table.count:,} entries are there and being read…"]
-    lines = ["The table is empty: no connection is tracked right now."]
-    if table.active is None and table.active_why:
-        lines.append(clean(table.active_why))
-    return lines
+    if table.active is None:
+        return ["Nothing shows that conntrack is active in this namespace.", clean(table.active_why)]
+    return ["The table is empty: no connection is tracked right now."]
 
 
 def restart_words(fault: Fault, target_kind: str, key: Key) -> list[str | tuple[str, str]]:

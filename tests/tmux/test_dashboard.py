@@ -316,11 +316,20 @@ def test_time_is_not_spent_before_the_first_frame(tmux: Any) -> None:
     _quit(tmux)
 
 
-HOSTILE = "\x1b[31m[/foo]\u202eevil"
+def test_conntrack_that_nobody_switched_on_is_no_empty_table(tmux: Any) -> None:
+    with holding_a_namespace() as pid:
+        tmux.start([*command("root"), "--pid", str(pid)])
+        screen = tmux.wait_for(f"PID {pid}", "Nothing shows that conntrack is active in this namespace")
+        assert "No rule of this namespace switches conntrack on" in " ".join(screen.split())
+        inside = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
+        subprocess.run([*inside, "iptables", "-t", "raw", "-A", "PREROUTING", "-j", "CT"], check=True)
+        tmux.wait_for("The table is empty: no connection is tracked right now")
+        _quit(tmux)
 
 
-def test_hostile_text_is_shown_as_text(tmux: Any) -> None:
-    """A rule's comment, a table's and an interface's name in another namespace; none of it may act."""
+@contextlib.contextmanager
+def holding_a_namespace() -> Iterator[int]:
+    """The PID of a process in a network namespace of its own."""
     with subprocess.Popen(
         ["unshare", "--net", "sh", "-c", "echo ready; exec cat"],
         stdin=subprocess.PIPE,
@@ -329,19 +338,26 @@ def test_hostile_text_is_shown_as_text(tmux: Any) -> None:
         assert holder.stdin is not None and holder.stdout is not None
         assert holder.stdout.readline() == b"ready\n"
         try:
-            inside = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", "--"]
-            for table, chain in (("raw", "PREROUTING"), ("filter", "INPUT")):
-                comment = ["-m", "comment", "--comment", HOSTILE, "-j", "CT" if table == "raw" else "ACCEPT"]
-                subprocess.run([*inside, "iptables", "-t", table, "-A", chain, *comment], check=True)
-            tmux.start([*command("root"), "--pid", str(holder.pid)], 160, 50)
-            tmux.wait_for(f"PID {holder.pid}", "2 Hooks", "raw PREROUTING")
-            tmux.keys("2")
-            tmux.wait_for("━2 Hooks")
-            tmux.keys("2")  # maximised: rules are whole
-            screen = tmux.wait_for("\\x1b[31m[/foo]\\u202eevil")
-            assert "Traceback" not in screen
-            assert "\u202e" not in screen
-            assert "\x1b" not in tmux.screen()
-            _quit(tmux)
+            yield holder.pid
         finally:
             holder.stdin.close()
+
+
+HOSTILE = "\x1b[31m[/foo]\u202eevil"
+
+
+def test_hostile_text_is_shown_as_text(tmux: Any) -> None:
+    """A rule's comment, a table's and an interface's name in another namespace; none of it may act."""
+    with holding_a_namespace() as pid:
+        inside = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
+        for table, chain in (("raw", "PREROUTING"), ("filter", "INPUT")):
+            comment = ["-m", "comment", "--comment", HOSTILE, "-j", "CT" if table == "raw" else "ACCEPT"]
+            subprocess.run([*inside, "iptables", "-t", table, "-A", chain, *comment], check=True)
+        tmux.start([*command("root"), "--pid", str(pid)], 160, 50)
+        tmux.wait_for(f"PID {pid}", "2 Hooks", "raw PREROUTING")
+        tmux.keys("2", "2")  # maximised: rules are whole
+        screen = tmux.wait_for("\\x1b[31m[/foo]\\u202eevil")
+        assert "Traceback" not in screen
+        assert "\u202e" not in screen
+        assert "\x1b" not in tmux.screen()
+        _quit(tmux)

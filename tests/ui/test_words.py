@@ -145,6 +145,10 @@ def test_an_empty_table_says_why() -> None:
     assert "none of 5 flows" in why(empty, box, filter_text="x", held=5)
     assert "not active" in why(samples.table(active=False, active_why="No hook."), box)
     assert "262,137 fillers" in why(samples.table(), box, fillers_hidden=262137)
+    sighted = Welcome(protocol=1, app="", target="host", netns=1, kernel="", user="root", writes=True, can=["ctnetlink"])  # fmt: skip
+    unknown = why(samples.table(count=0, active=None, active_why="No rule does."), sighted)
+    assert unknown == "Nothing shows that conntrack is active in this namespace.\nNo rule does."
+    assert why(empty, sighted) == "The table is empty: no connection is tracked right now."
     taken = Fault("fill-taken", "Another sandbox is full already.", "Close it, or wait.")
     refused = why(empty, box, trouble=taken)
     assert "not filled. Another sandbox is full already.\nClose it, or wait." in refused
