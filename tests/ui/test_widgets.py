@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 import samples as s
 from textual.app import App, ComposeResult
@@ -340,12 +341,15 @@ async def test_following_and_scrolling_back() -> None:
 async def test_the_log_says_what_it_does_not_show() -> None:
     page = s.packets(20, rate_pps=38_000.0, total=1_000_000, kept=100_000, matched=100_000, dropped=17,
                      left_out="Left out: the SSH connection you watch through.", top=[("tcp 198.51.100.2 > 192.0.2.1 [S]", 15_892)], top_of=16_384)  # fmt: skip
-    lines = await shown(PacketLog(), page, (160, 12))
+    log = PacketLog()
+    log.page = msgspec.structs.replace(page, total=962_000)
+    lines = await shown(log, page, (160, 12))
     assert (
-        "38,000 pps, showing the newest 9" in lines[0]
+        "38,000 pps, showing 1 in 4,200" in lines[0]
         and "DROPPED 17 by the ring" in lines[0]
         and "last 100,000 kept" in lines[0]
     )
+    assert "38,000 pps, showing the newest 9" in (await shown(PacketLog(), page, (160, 12)))[0]
     assert "SSH connection" in lines[1] and lines[2].startswith("   97% tcp 198.51.100.2 > 192.0.2.1 [S]")
     assert lines[2].endswith("most frequent of the newest 16,384")
     assert "The packet log is off." in (await shown(PacketLog(), PacketPage(), (80, 5)))[1]

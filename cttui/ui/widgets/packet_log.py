@@ -63,6 +63,8 @@ class PacketLog(Rows):
         self.empty: Sequence[str] = ("No packets yet.",)
         self._base = 0
         self._asked_top = 0
+        self._came = 0
+        """Packets between the last two pages."""
 
     # ------------------------------------------------------------ what the app asks and tells
 
@@ -95,6 +97,8 @@ class PacketLog(Rows):
         if not self.following:
             moved = self._moved_by(page)
             self.top, self.cursor, self._base = self.top + moved, self.cursor + moved, self._base + moved
+        if page.total != self.page.total:
+            self._came = page.total - self.page.total if self.page.total else 0
         self.page, self.total = page, page.matched
         if self.following:
             self._to_end()
@@ -267,7 +271,7 @@ class PacketLog(Rows):
     @staticmethod
     def _fate(row: PacketRow) -> tuple[str, str]:
         if row.fate:
-            good = row.fate.startswith(("delivered", "passed", "accepted", "forwarded", "sent"))
+            good = row.fate.startswith(("delivered", "sent", "taken over"))
             lost = "lost " if row.fate.startswith("in ") else ""  # in conntrack, in routing
             return lost + clean(row.fate), "fate-passed" if good else "fate-lost"
         return clean(row.ct_state), "fate-passed"
@@ -278,14 +282,21 @@ class PacketLog(Rows):
         parts += [f"matches {clean(self.filter_text)}"] if self.filter_text else []
         return " and ".join(parts)
 
+    def _share(self) -> str:
+        """How much of what came since the last reading is on screen."""
+        rows = self.visible_rows
+        if self.filter_text or self.flow_key or self._came <= rows or not rows:
+            return f"the newest {rows}"
+        among = self._came / rows
+        step = 10 ** max(0, len(f"{among:.0f}") - 2)  # two digits: it is another number each time
+        return f"1 in {round(among / step) * step:,.0f}" if among >= 1.5 else f"the newest {rows}"
+
     def _say(self) -> None:
         page = self.page
         shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
-        sampled = ""
-        if self.following and page.rate_pps > max(1, 4 * self.visible_rows):
-            sampled = f"{page.rate_pps:,.0f} pps, showing the newest {self.visible_rows}"
-        elif page.rate_pps:
-            sampled = f"{page.rate_pps:,.0f} pps"
+        sampled = f"{page.rate_pps:,.0f} pps" if page.rate_pps else ""
+        if sampled and self.following and page.top:  # more than can be read
+            sampled += f", showing {self._share()}"
         held = "" if self.following else "not following, F follows"
         most = ""
         if page.top and self.following and not self._aggregate():
