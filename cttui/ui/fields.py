@@ -22,6 +22,7 @@ class Field(Input):
         super().__init__(
             value, placeholder=placeholder, id=id, suggester=suggester, select_on_focus=False, compact=True
         )
+        self.cursor_blink = False  # over a slow line silence is worth more
 
 
 class Says(Cells):

@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.driver import Driver
 from textual.screen import Screen
 from textual.timer import Timer
+from textual.widgets import Input
 
 from cttui.client import memory as memories
 from cttui.client.options import Options
@@ -175,6 +176,8 @@ class Program(App[None]):
         for one in themes:
             self.register_theme(one)
         self.set_reactive(App.theme, wanted)
+        # Nobody watches yet: whether the terminal's own colours stay its own was decided for another theme.
+        self._refresh_truecolor_filter(self.ansi_theme)
         self._painted_in = self.get_css_variables()
         self.stylesheet.set_variables(self._painted_in)
 
@@ -330,6 +333,10 @@ class Program(App[None]):
         if self._ticking is not None:
             self._ticking.stop()
         super().exit(result, return_code, message)
+
+    def on_command_palette_opened(self) -> None:
+        """Its field blinks no more than ours do."""
+        self.screen.query_one(Input).cursor_blink = False
 
     def on_app_focus(self, _event: events.AppFocus) -> None:
         self.session.focus(True)

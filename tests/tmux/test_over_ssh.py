@@ -4,6 +4,7 @@ screen again after resizing, detaching and suspending."""
 import fcntl
 import os
 import pty
+import re
 import select
 import shlex
 import signal
@@ -34,12 +35,15 @@ rate_pps = 500
 class Line:
     """The program at the far end of a line of which every byte is counted."""
 
-    def __init__(self, argv: list[str], home: Path, columns: int = 160, rows: int = 50) -> None:
+    def __init__(
+        self, argv: list[str], home: Path, columns: int = 160, rows: int = 50, **environment: str
+    ) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             for name in ("COLUMNS", "LINES", "TMUX"):
                 os.environ.pop(name, None)
             os.environ.update({"HOME": str(home), "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"})
+            os.environ.update(environment)
             os.execvp(argv[0], argv)
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
@@ -52,12 +56,13 @@ class Line:
         except OSError:
             return b""
 
-    def until(self, text: str, deadline: float = 60.0) -> None:
-        """Read until `text` has come."""
+    def until(self, text: str, deadline: float = 60.0) -> bytes:
+        """Read until `text` has come; what was read."""
         seen, end = b"", time.monotonic() + deadline
         while text.encode() not in seen:
             seen = (seen + self.read(0.1))[-400_000:]
             assert time.monotonic() < end, f"{text!r} did not come"
+        return seen
 
     def count(self, seconds: float) -> int:
         """Bytes that come within `seconds`."""
@@ -100,8 +105,44 @@ def line(tmp_path: Path) -> Iterator[Line]:
         one.close()
 
 
+DIALOGS = {"help": "?", "explained": "\x1bOS", "commands": "\x10", "filter": "/", "composer": "B"}
+
+
 def test_an_empty_table_sends_nothing(line: Line) -> None:
     assert line.falls_silent()
+
+
+@pytest.mark.parametrize("dialog", DIALOGS)
+def test_neither_does_a_dialog_over_it(line: Line, dialog: str) -> None:
+    line.press(DIALOGS[dialog])
+    assert line.count(2) > 0
+    assert line.falls_silent()
+
+
+def test_a_dialog_over_a_busy_table_costs_no_more_than_the_table(line: Line) -> None:
+    """A reading is 8 kB at most, dialog or not; while a burst runs there are two a second."""
+    line.press("b")
+    line.until("burst")
+    for dialog in ("?", "\x1bOS", "\x10"):
+        line.press(dialog)
+        line.count(2)  # its own painting
+        assert 0 < line.count(4) < 4 * 2 * 8192
+        line.press("\x1b")
+        line.count(1)
+
+
+def test_sixteen_colours_are_the_terminals_own(tmp_path: Path) -> None:
+    """Yellow is SGR 33 and the ground nobody's: mapped to true colours and back they were red on black."""
+    one = Line(CTTUI, tmp_path, 80, 24, TERM="screen", COLORTERM="")
+    try:
+        seen = one.until("free")
+        one.press("b")
+        seen += one.until("SYN_SENT") + one.read(1)
+        before = re.findall(rb"\x1b\[([0-9;]*)m ?SYN_SENT", seen)
+        assert before and all(b"33" in sgr.split(b";") for sgr in before), before
+        assert not re.search(rb"\x1b\[(?:[0-9;]*;)?40m", seen)
+    finally:
+        one.close()
 
 
 def test_a_frozen_view_and_an_unfocused_terminal_send_nothing_while_flows_come(line: Line) -> None:
