@@ -227,10 +227,10 @@ class Session:
         if self.state.phase is Phase.LIVE:
             if not self.state.focused and self.options.unfocused != "live":
                 wait = SLOW_S if self.options.unfocused == "slow" else None
-            elif not self.options.low_bandwidth and time.monotonic() < self._busy_until:
-                wait = max(1 / BUSY_HZ, self._took_s / BUSY_SHARE)
             else:
                 wait = 1 / (2 * self.state.hz if self._running_jobs else self.state.hz)
+                if not self.options.low_bandwidth and time.monotonic() < self._busy_until:
+                    wait = min(wait, max(1 / BUSY_HZ, self._took_s / BUSY_SHARE))
             if wait is not None:
                 wait = max(0.0, asked_at + wait - time.monotonic())
         try:
