@@ -11,6 +11,7 @@ PARTS = {
     "query": "bench_query.py",
     "inject": "bench_inject.py",
     "packets": "bench_packets.py",
+    "packets-ui": "bench_packets_ui.py",
     "bytes": "bench_ui_bytes.py",
 }
 
