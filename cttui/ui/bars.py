@@ -16,6 +16,10 @@ AGES = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Ages of the last whole dump that are said: a second hand would repaint a screen on which nothing happens."""
 
 
+CPU_STEPS = (1, 3, 10, 30, 100)
+"""Of the probe's share of a core, in percent: said in steps for the same reason."""
+
+
 def age_words(seconds: float) -> str:
     """An age in its largest unit: `4 s`, `3 min`, `2 h`."""
     if seconds < 100:
@@ -30,7 +34,7 @@ def rate_words(hz: float) -> str:
 
 def header_line(
     state: State, *, width: int, frozen_at: str = "", age_s: float | None = None, dump_age_s: float | None = None,
-    program: str = "cttui",
+    program: str = "cttui", cost: str = "",
 ) -> Line:  # fmt: skip
     """Where we are on the left, how far to trust it on the right; what doesn't fit is left out from the middle."""
     welcome = state.welcome
@@ -60,6 +64,8 @@ def header_line(
             right.append((f" {old} ", "muted"))
         right.append((f" {rate_words(state.hz)} ", "muted"))
     room = width - sum(width_of(t) for t, _ in left + right)
+    if cost and state.phase is Phase.LIVE and sum(len(m) + 2 for m in [*middle, cost]) <= room:
+        right.insert(0, (f" {cost} ", "muted"))
     while middle and sum(len(m) + 2 for m in middle) > room:
         middle.pop(1 if len(middle) > 2 else 0)
     left += [(f" {word} ", "muted") for word in middle]
@@ -80,6 +86,12 @@ def dump_words(dump_age_s: float | None) -> str:
     return f"flows >{age_words(reached[-1])} old" if reached else ""
 
 
+def cost_words(cpu_percent: float) -> str:
+    """What the probe takes of a core, in steps."""
+    step = next((step for step in CPU_STEPS if cpu_percent < step), None)
+    return f"own CPU <{step} %" if step is not None else f"own CPU ≥{CPU_STEPS[-1]} %"
+
+
 class Header(Cells):
     """The first line."""
 
@@ -91,12 +103,15 @@ class Header(Cells):
         self.frozen_at = ""
         self.age_s: float | None = None
         self.dump_age_s: float | None = None
+        self.cost = ""
 
-    def show(self, state: State, *, age_s: float | None = None, dump_age_s: float | None = None) -> None:
-        """What the session is doing, how old what is on screen is, and how old the last whole dump is."""
+    def show(
+        self, state: State, *, age_s: float | None = None, dump_age_s: float | None = None, cost: str = ""
+    ) -> None:
+        """What the session is doing, how old what is on screen and the last whole dump are, what we cost."""
         if state.phase is Phase.FROZEN and self.state.phase is not Phase.FROZEN:
             self.frozen_at = time.strftime("%H:%M:%S")
-        self.state, self.age_s, self.dump_age_s = state, age_s, dump_age_s
+        self.state, self.age_s, self.dump_age_s, self.cost = state, age_s, dump_age_s, cost
         self.paint()
 
     def lay_out(self, width: int, height: int) -> list[Line]:
@@ -107,6 +122,7 @@ class Header(Cells):
                 frozen_at=self.frozen_at,
                 age_s=self.age_s,
                 dump_age_s=self.dump_age_s,
+                cost=self.cost,
             )
         ]
 

@@ -13,7 +13,7 @@ from textual.screen import Screen
 from cttui.model.messages import Answer, Ask, Fault, Job, Notice
 from cttui.model.packet import JourneysReading, PacketPage
 from cttui.ui import actions, faults, keymap
-from cttui.ui.bars import Header, KeyBar
+from cttui.ui.bars import Header, KeyBar, cost_words
 from cttui.ui.layouts import LAYOUTS, PANELS, Banner, Detail, layout_for
 from cttui.ui.prose import Prose, wrap
 from cttui.ui.session import Phase, State
@@ -364,7 +364,9 @@ class Dashboard(Screen[None]):
         # kernel picks out are read every second.
         fresh = health is None or health.events_attached or health.filter_in_kernel
         dump_age_s = None if health is None or fresh else health.dump_age_s
-        self.query_one(Header).show(self.state, age_s=waiting_s, dump_age_s=dump_age_s)
+        on_host = self.state.target.kind == "host"
+        cost = cost_words(health.cpu_percent) if health is not None and on_host else ""
+        self.query_one(Header).show(self.state, age_s=waiting_s, dump_age_s=dump_age_s, cost=cost)
 
     # ------------------------------------------------------------ events
 

@@ -11,7 +11,7 @@ from cttui.model.table import Health, TableReading
 from cttui.model.tunables import Tunable
 from cttui.model.words import conntrack_line
 from cttui.ui import faults, questions
-from cttui.ui.bars import dump_words, header_line
+from cttui.ui.bars import cost_words, dump_words, header_line
 from cttui.ui.cells import width_of
 from cttui.ui.detail import flow_paragraphs
 from cttui.ui.prose import wrap
@@ -192,6 +192,14 @@ def test_header_keeps_what_matters() -> None:
             assert sum(width_of(t) for t, _ in line) == width
             if width >= 60:
                 assert "SANDBOX" in "".join(t for t, _ in line)
+    live = State(Phase.LIVE, samples_target(), 1.0, welcome=box)
+    said = {
+        width: "".join(t for t, _ in header_line(live, width=width, cost=cost_words(2.9)))
+        for width in (60, 80)
+    }
+    assert "own CPU <3 %  1 Hz" in said[80]
+    assert "own CPU" not in said[60] and "SANDBOX" in said[60]
+    assert cost_words(140) == "own CPU ≥100 %"
     assert dump_words(None) == dump_words(9.9) == ""
     assert dump_words(31) == dump_words(59) == "flows >30 s old"
 
