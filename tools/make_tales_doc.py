@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from cttui.lab.readings import shown
+from cttui.lab.predictions import shown
 from cttui.lab.tale import Tale
 from cttui.lab.tales import TALES
 

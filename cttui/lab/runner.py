@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from cttui.client.filling import Permission
 from cttui.client.recording import AnyLink
 from cttui.lab.moves import STIMULI, Burst, Commands, Empty, FillTo, Forget, Move, Wait
-from cttui.lab.readings import Measured, Unreadable, Value, holds, shown
+from cttui.lab.predictions import holds, shown
+from cttui.lab.readings import Measured, Unreadable, Value
 from cttui.lab.tale import Expectation, Step, Tale
 from cttui.model.messages import Action, Ask, Delete, FaultError, Fire, HookView, Result, Unfill
 from cttui.model.words import counted

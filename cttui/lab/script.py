@@ -5,18 +5,15 @@ import textwrap
 
 from cttui.lab import script_parts as parts
 from cttui.lab.moves import App, Burst, Commands, Empty, FillTo, Forget, Held, Move, Serve, Setting, Wait
+from cttui.lab.predictions import Bound, LimitAnd, Passing
 from cttui.lab.readings import (
-    AtLeast,
-    AtMost,
     Counter,
     Entries,
     Grown,
     Left,
-    LimitAnd,
     LogSays,
     Network,
     NewFlows,
-    Passing,
     Stat,
     StatsWhileWaiting,
     Told,
@@ -184,10 +181,8 @@ def _move(move: Move, fills: int) -> list[str]:
 def _expectation(e: Expectation, tale: Tale) -> str:
     what = shlex.quote(e.what)
     match e.predicted:
-        case AtLeast(n):
-            operator, predicted = "'>='", str(n)
-        case AtMost(n):
-            operator, predicted = "'<='", str(n)
+        case Bound(sign, n):
+            operator, predicted = "'>='" if sign == "≥" else "'<='", str(n)
         case LimitAnd(plus):
             operator, predicted = "=", f"$((limit + {plus} - $(stat early_drop)))"
         case Passing(count, margin):

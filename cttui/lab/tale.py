@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from cttui.lab.moves import STIMULI, Commands, FillTo, Move
-from cttui.lab.readings import Prediction, Reading
+from cttui.lab.predictions import Prediction
+from cttui.lab.readings import Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,6 @@ class Tale:
     explanation: str
     production: str
     since_2020: str = ""
-    needs: tuple[str, ...] = ("ctnetlink", "events", "fire", "rules")
-    """Capabilities of the probe (Welcome.can) without which it is skipped by name and reason."""
     slow: bool = False
     family: str = "ip"
     has_twin: bool = False
@@ -59,6 +58,11 @@ class Tale:
     def fills(self) -> bool:
         """Whether it fills the table."""
         return any(isinstance(move, FillTo) for step in self.steps for move in step.moves)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Capabilities of the probe (Welcome.can) without which it is skipped by name and reason."""
+        return ("ctnetlink", "events", "fire", "rules", *(("fill",) if self.fills else ()))
 
     @property
     def commands(self) -> list[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sandboxed import NOBODY
 
-from cttui.lab.readings import LogSays, shown
+from cttui.lab.predictions import shown
+from cttui.lab.readings import LogSays
 from cttui.lab.script import script
 from cttui.lab.tale import Tale
 from cttui.lab.tales import ALL

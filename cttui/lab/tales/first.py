@@ -1,8 +1,9 @@
 """Tales of the first steps: what makes entries, what makes conntrack run at all, what counts."""
 
 from cttui.lab.moves import App, Burst, Commands
-from cttui.lab.readings import Counter, NewFlows, Stat, Told
+from cttui.lab.readings import Counter, Told
 from cttui.lab.tale import Expectation, Step, Tale
+from cttui.lab.tales.expect import after, before, began, dropped
 
 TEN_SYNS = Tale(
     name="ten-syns",
@@ -18,12 +19,10 @@ TEN_SYNS = Tale(
             "Fire ten SYNs",
             (Burst(),),
             (
-                Expectation("packets before conntrack (raw PREROUTING)", 10, Counter("raw", "PREROUTING")),
-                Expectation(
-                    "packets after conntrack (mangle PREROUTING)", 10, Counter("mangle", "PREROUTING")
-                ),
-                Expectation("new entries in SYN_SENT", 10, NewFlows("SYN_SENT")),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+                before(10),
+                after(10),
+                began(10, "SYN_SENT"),
+                dropped(0),
             ),
         ),
     ),
@@ -51,7 +50,7 @@ CONNTRACK_BY_USE = Tale(
             (Commands(("iptables -t raw -D PREROUTING -j CT",)), Burst()),
             (
                 Expectation("packets in mangle PREROUTING", 10, Counter("mangle", "PREROUTING")),
-                Expectation("new entries", 0, NewFlows()),
+                began(0),
             ),
         ),
         Step(
@@ -59,7 +58,7 @@ CONNTRACK_BY_USE = Tale(
             (Commands(("iptables -t raw -A PREROUTING -j CT",)), Burst()),
             (
                 Expectation("packets in mangle PREROUTING", 10, Counter("mangle", "PREROUTING")),
-                Expectation("new entries in SYN_SENT", 10, NewFlows("SYN_SENT")),
+                began(10, "SYN_SENT"),
             ),
         ),
     ),
@@ -160,7 +159,7 @@ RAW_VS_TUN = Tale(
                 Expectation("mangle POSTROUTING", 1, Counter("mangle", "POSTROUTING")),
                 Expectation("mangle PREROUTING", 1, Counter("mangle", "PREROUTING")),
                 Expectation("mangle INPUT", 1, Counter("mangle", "INPUT")),
-                Expectation("new entries", 1, NewFlows()),
+                began(1),
             ),
         ),
         Step(
@@ -171,7 +170,7 @@ RAW_VS_TUN = Tale(
                 Expectation("mangle POSTROUTING", 0, Counter("mangle", "POSTROUTING")),
                 Expectation("mangle PREROUTING", 1, Counter("mangle", "PREROUTING")),
                 Expectation("mangle INPUT", 1, Counter("mangle", "INPUT")),
-                Expectation("new entries", 1, NewFlows()),
+                began(1),
             ),
         ),
         Step(
@@ -179,7 +178,7 @@ RAW_VS_TUN = Tale(
             (Commands(("iptables -A INPUT -j DROP",)), App("raw", "127.0.0.1", 81)),
             (
                 Expectation("dropped by the rule in INPUT", 1, Counter("filter", "INPUT")),
-                Expectation("new entries", 1, NewFlows()),
+                began(1),
             ),
         ),
         Step(
@@ -187,7 +186,7 @@ RAW_VS_TUN = Tale(
             (Burst(count=1, sports=(10000, 10000), dport=81),),
             (
                 Expectation("dropped by the rule in INPUT", 1, Counter("filter", "INPUT")),
-                Expectation("new entries", 0, NewFlows()),
+                began(0),
             ),
         ),
     ),

@@ -1,12 +1,10 @@
 """Tales of floods: what helps a table under attack, and what does not."""
 
 from cttui.lab.moves import Burst, Commands, FillTo, Serve, Setting
-from cttui.lab.readings import Counter, Network, NewFlows, Stat
+from cttui.lab.readings import Counter, Network
 from cttui.lab.tale import Expectation, Step, Tale
+from cttui.lab.tales.expect import RAW, after, before, began, dropped
 
-RAW = Counter("raw", "PREROUTING")
-MANGLE = Counter("mangle", "PREROUTING")
-FULL = ("ctnetlink", "events", "fire", "rules", "fill")
 SPOOFED = Burst(src="198.51.100.0/28", sports=(10000, 10000))
 
 _SYN_ACKS = Commands(
@@ -32,12 +30,12 @@ SYN_FLOOD = Tale(
             "A listener with cookies, 7 free slots, ten spoofed SYNs",
             (Setting("net/ipv4/tcp_syncookies", "2", "1"), Serve(), _SYN_ACKS, FillTo(7), SPOOFED),
             (
-                Expectation("packets before conntrack (raw PREROUTING)", 10, RAW),
-                Expectation("packets after conntrack (mangle PREROUTING)", 7, MANGLE),
+                before(10),
+                after(7),
                 Expectation("SYN+ACKs sent (raw OUTPUT)", 7, Counter("raw", "OUTPUT")),
                 Expectation("SYN cookies sent (TcpExtSyncookiesSent)", 7, Network("TcpExtSyncookiesSent")),
-                Expectation("new entries in SYN_RECV", 7, NewFlows("SYN_RECV")),
-                Expectation("dropped by conntrack (drop)", 3, Stat("drop")),
+                began(7, "SYN_RECV"),
+                dropped(3),
             ),
         ),
     ),
@@ -46,7 +44,6 @@ SYN_FLOOD = Tale(
     production="Against SYN floods keep SYNs out of conntrack: `-j CT --notrack` for ports that need no tracking, SYNPROXY for "
     "those that do, or a limit in raw PREROUTING. See the tales notrack, synproxy and rate-limit.",
     since_2020="no difference. With tcp_syncookies=1 and a short queue no cookie may be sent at all, which is why the tale sets 2.",
-    needs=FULL,
     has_twin=True,
 )
 
@@ -69,9 +66,9 @@ NOTRACK = Tale(
             ),
             (
                 Expectation("not tracked (raw PREROUTING rule 1)", 10, RAW),
-                Expectation("packets after conntrack (mangle PREROUTING)", 10, MANGLE),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
-                Expectation("new entries", 0, NewFlows()),
+                after(10),
+                dropped(0),
+                began(0),
             ),
         ),
     ),
@@ -80,7 +77,6 @@ NOTRACK = Tale(
     production="Exempt what needs no state in both directions, also the answers in raw OUTPUT. A rule that lets only "
     "ESTABLISHED in must then also let UNTRACKED in, and NAT is not possible for these packets.",
     since_2020="no difference.",
-    needs=FULL,
     has_twin=True,
 )
 
@@ -110,9 +106,9 @@ RATE_LIMIT = Tale(
                 Expectation(
                     "dropped by the rule (raw PREROUTING rule 2)", 7, Counter("raw", "PREROUTING", 2)
                 ),
-                Expectation("packets after conntrack (mangle PREROUTING)", 3, MANGLE),
-                Expectation("new entries in SYN_SENT", 3, NewFlows("SYN_SENT")),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+                after(3),
+                began(3, "SYN_SENT"),
+                dropped(0),
             ),
         ),
     ),
@@ -155,8 +151,8 @@ SYNPROXY = Tale(
             (
                 Expectation("taken by SYNPROXY (INPUT rule 1)", 10, Counter("filter", "INPUT")),
                 Expectation("SYN+ACKs sent (mangle POSTROUTING)", 10, Counter("mangle", "POSTROUTING")),
-                Expectation("new entries", 0, NewFlows()),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+                began(0),
+                dropped(0),
             ),
         ),
         Step(
@@ -165,7 +161,7 @@ SYNPROXY = Tale(
             (
                 Expectation("SYN+ACKs made (raw OUTPUT)", 10, Counter("raw", "OUTPUT")),
                 Expectation("SYN+ACKs sent (mangle POSTROUTING)", 0, Counter("mangle", "POSTROUTING")),
-                Expectation("dropped by conntrack (drop)", 10, Stat("drop")),
+                dropped(10),
             ),
         ),
         Step(
@@ -181,8 +177,8 @@ SYNPROXY = Tale(
             ),
             (
                 Expectation("SYN+ACKs sent (mangle POSTROUTING)", 10, Counter("mangle", "POSTROUTING")),
-                Expectation("new entries", 0, NewFlows()),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+                began(0),
+                dropped(0),
             ),
         ),
     ),
@@ -194,7 +190,6 @@ SYNPROXY = Tale(
     "answers in raw OUTPUT where the server is another machine (on the server itself the rule would hide the server's own "
     "SYN+ACK from SYNPROXY). Its mss, window scale and timestamps must not promise more than the server keeps.",
     since_2020="no difference known: the article does not try SYNPROXY. What a full table does to its answers was measured on 6.18.",
-    needs=FULL,
 )
 
 TALES = (SYN_FLOOD, NOTRACK, RATE_LIMIT, SYNPROXY)

@@ -1,24 +1,19 @@
 """Tales of entries that end before their time, and of packets that race for one."""
 
 from cttui.lab.moves import Burst, Commands, Empty, FillTo, Forget, Held, Wait
+from cttui.lab.predictions import Bound, LimitAnd, Passing
 from cttui.lab.readings import (
-    AtLeast,
-    AtMost,
     Counter,
     Entries,
     Grown,
     Left,
-    LimitAnd,
     NewFlows,
-    Passing,
     Stat,
     StatsWhileWaiting,
     WaitedS,
 )
 from cttui.lab.tale import Expectation, Step, Tale
-
-MANGLE = Counter("mangle", "PREROUTING")
-FULL = ("ctnetlink", "events", "fire", "rules", "fill")
+from cttui.lab.tales.expect import after, began, dropped
 
 EARLY_DROP = Tale(
     name="early-drop",
@@ -35,9 +30,9 @@ EARLY_DROP = Tale(
             "A table full of evictable entries, ten SYNs",
             (FillTo(0, assured=False), Burst(rate_pps=0.0)),
             (
-                Expectation("packets after conntrack (mangle PREROUTING)", 10, MANGLE),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
-                Expectation("entries evicted (early_drop)", AtLeast(10), Stat("early_drop")),
+                after(10),
+                dropped(0),
+                Expectation("entries evicted (early_drop)", Bound("≥", 10), Stat("early_drop")),
                 Expectation("entries afterwards (L + 10 − early_drop)", LimitAnd(10), Entries()),
             ),
             forgets=True,
@@ -51,7 +46,7 @@ EARLY_DROP = Tale(
                 FillTo(0, assured=False),
                 Burst(sports=(20000, 20999), count=1000, rate_pps=0.0),
             ),
-            (Expectation("packets after conntrack (mangle PREROUTING)", Passing(1000, 8), MANGLE),),
+            (after(Passing(1000, 8)),),
             forgets=True,
             undisturbed=True,
         ),
@@ -62,7 +57,6 @@ EARLY_DROP = Tale(
     production="A table full of half-open connections looks healthy: no drop, and real handshakes that take their time are "
     "thrown out. `early_drop` rising is the first sign. Established TCP connections are ASSURED and stay.",
     since_2020="no difference: Linux 5.4 looks into eight buckets as well. The article does not go into it.",
-    needs=FULL,
 )
 
 GC_OVER_95 = Tale(
@@ -79,9 +73,9 @@ GC_OVER_95 = Tale(
             "7 free slots, ten SYNs, three of them lost",
             (FillTo(7), Burst(), Wait(7, 110)),
             (
-                Expectation("dropped by conntrack (drop)", 3, Stat("drop")),
-                Expectation("new entries in SYN_SENT", 7, NewFlows("SYN_SENT")),
-                Expectation("seconds until all of them are gone", AtMost(110), WaitedS()),
+                dropped(3),
+                began(7, "SYN_SENT"),
+                Expectation("seconds until all of them are gone", Bound("≤", 110), WaitedS()),
                 Expectation("statistics that moved meanwhile", "none", StatsWhileWaiting()),
             ),
         ),
@@ -96,7 +90,7 @@ GC_OVER_95 = Tale(
                 Wait(0, 75),
             ),
             (
-                Expectation("new entries in SYN_SENT", 7, NewFlows("SYN_SENT")),
+                began(7, "SYN_SENT"),
                 Expectation("of these left after 75 s", 7, Left()),
             ),
         ),
@@ -104,7 +98,7 @@ GC_OVER_95 = Tale(
             "96 % full, nothing lost for a minute, seven SYNs, 75 seconds",
             (Forget(), FillTo(share=400), Burst(sports=(20011, 20017), count=7), Wait(0, 75)),
             (
-                Expectation("new entries in SYN_SENT", 7, NewFlows("SYN_SENT")),
+                began(7, "SYN_SENT"),
                 Expectation("of these left after 75 s", 7, Left()),
             ),
         ),
@@ -116,7 +110,6 @@ GC_OVER_95 = Tale(
     production="Alert at 80 %, not at 100 %. One dropped packet costs every half-open connection of a table above 95 %, and one "
     "namespace's loss costs the others theirs: limit and collector are shared by all containers of the machine.",
     since_2020="no difference: the garbage collector of Linux 5.4 does the same. The article does not mention it.",
-    needs=FULL,
     slow=True,
 )
 
@@ -173,18 +166,18 @@ DNS_RACE = Tale(
                 Held(7, Burst(proto="udp", dport=53, sports=(10000, 10000), count=2, rate_pps=0.0)),
             ),
             (
-                Expectation("new entries", 1, NewFlows()),
+                began(1),
                 Expectation("clashes resolved (clash_resolve)", 1, Stat("clash_resolve")),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+                dropped(0),
             ),
         ),
         Step(
             "Two SYNs of one tuple",
             (Held(7, Burst(sports=(10000, 10000), count=2, rate_pps=0.0)),),
             (
-                Expectation("new entries", 1, NewFlows()),
+                began(1),
                 Expectation("entries that lost the race (insert_failed)", 1, Stat("insert_failed")),
-                Expectation("dropped by conntrack (drop)", 1, Stat("drop")),
+                dropped(1),
             ),
         ),
     ),

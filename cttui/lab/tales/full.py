@@ -1,12 +1,9 @@
 """Tales of the full table: what is lost, what is told, and to whom."""
 
 from cttui.lab.moves import App, Burst, Commands, Empty, FillTo, Setting
-from cttui.lab.readings import Counter, LogSays, NewFlows, Stat, Told
+from cttui.lab.readings import Counter, LogSays, Stat, Told
 from cttui.lab.tale import Expectation, Step, Tale
-
-RAW = Counter("raw", "PREROUTING")
-MANGLE = Counter("mangle", "PREROUTING")
-NEEDS = ("ctnetlink", "events", "fire", "rules", "fill")
+from cttui.lab.tales.expect import after, before, began, dropped
 
 TABLE_FULL = Tale(
     name="table-full",
@@ -22,10 +19,10 @@ TABLE_FULL = Tale(
             "Fill to 7 free slots, fire ten SYNs",
             (FillTo(7), Burst()),
             (
-                Expectation("packets before conntrack (raw PREROUTING)", 10, RAW),
-                Expectation("packets after conntrack (mangle PREROUTING)", 7, MANGLE),
-                Expectation("new entries in SYN_SENT", 7, NewFlows("SYN_SENT")),
-                Expectation("dropped by conntrack (drop)", 3, Stat("drop")),
+                before(10),
+                after(7),
+                began(7, "SYN_SENT"),
+                dropped(3),
                 Expectation('the kernel log says "table full"', "yes", LogSays("table full")),
             ),
         ),
@@ -38,7 +35,6 @@ TABLE_FULL = Tale(
     since_2020="the article set nf_conntrack_max to 7. The limit is one for the whole machine, and since Linux 5.13 (and stable "
     "kernels since May 2021) other namespaces can only read it: before, what root wrote in one held for all. So here the "
     "table is filled instead. The line in the log names the namespace since Linux 6.17.",
-    needs=NEEDS,
     has_twin=True,
 )
 
@@ -57,10 +53,10 @@ STRAY_ACK_LOOSE = Tale(
             "Fill to 7 free slots, fire ten ACKs",
             (FillTo(7), Burst(flags="A")),
             (
-                Expectation("packets before conntrack (raw PREROUTING)", 10, RAW),
-                Expectation("packets after conntrack (mangle PREROUTING)", 7, MANGLE),
-                Expectation("new entries in ESTABLISHED", 7, NewFlows("ESTABLISHED")),
-                Expectation("dropped by conntrack (drop)", 3, Stat("drop")),
+                before(10),
+                after(7),
+                began(7, "ESTABLISHED"),
+                dropped(3),
                 Expectation("counted as invalid", 0, Stat("invalid")),
             ),
         ),
@@ -70,7 +66,6 @@ STRAY_ACK_LOOSE = Tale(
     production="tcp_loose=1 lets connections survive a restart of the firewall or a failover. It also lets anyone fill the table "
     "with ACKs, past every rule that looks for SYNs.",
     since_2020="no difference.",
-    needs=NEEDS,
     has_twin=True,
 )
 
@@ -91,11 +86,11 @@ STRAY_ACK_STRICT = Tale(
             "tcp_loose=0, 7 free slots, ten ACKs",
             (_STRICT, _INVALID, FillTo(7), Burst(flags="A")),
             (
-                Expectation("packets after conntrack (mangle PREROUTING)", 10, MANGLE),
+                after(10),
                 Expectation("of these INVALID", 10, Counter("mangle", "PREROUTING", 2)),
-                Expectation("new entries", 0, NewFlows()),
+                began(0),
                 Expectation("counted as invalid", 10, Stat("invalid")),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+                dropped(0),
             ),
         ),
     ),
@@ -104,7 +99,6 @@ STRAY_ACK_STRICT = Tale(
     production="For a server that terminates connections itself tcp_loose=0 with a rule that drops INVALID is the better "
     "choice. Behind asymmetric routing or with failover without state sync it breaks connections.",
     since_2020="no difference.",
-    needs=NEEDS,
     has_twin=True,
 )
 
@@ -122,10 +116,10 @@ STRAY_ACK_STRICT_FULL = Tale(
             "tcp_loose=0, no free slot, ten ACKs",
             (_STRICT, FillTo(0), Burst(flags="A")),
             (
-                Expectation("packets before conntrack (raw PREROUTING)", 10, RAW),
-                Expectation("packets after conntrack (mangle PREROUTING)", 0, MANGLE),
-                Expectation("new entries", 0, NewFlows()),
-                Expectation("dropped by conntrack (drop)", 10, Stat("drop")),
+                before(10),
+                after(0),
+                began(0),
+                dropped(10),
             ),
         ),
     ),
@@ -134,7 +128,6 @@ STRAY_ACK_STRICT_FULL = Tale(
     production="A full table harms everything that is not already in it, also what would never have got in. Only `-j CT "
     "--notrack` keeps packets out of its way.",
     since_2020="no difference.",
-    needs=NEEDS,
     has_twin=True,
 )
 
@@ -152,18 +145,18 @@ DROPPED_IN_INPUT = Tale(
             "An empty table, everything dropped in INPUT",
             (Commands(("iptables -A INPUT -j DROP",)), Burst()),
             (
-                Expectation("packets after conntrack (mangle PREROUTING)", 10, MANGLE),
+                after(10),
                 Expectation("dropped by the rule in INPUT", 10, Counter("filter", "INPUT")),
-                Expectation("new entries", 0, NewFlows()),
+                began(0),
             ),
         ),
         Step(
             "No free slot",
             (FillTo(0), Burst()),
             (
-                Expectation("packets after conntrack (mangle PREROUTING)", 0, MANGLE),
+                after(0),
                 Expectation("dropped by the rule in INPUT", 0, Counter("filter", "INPUT")),
-                Expectation("dropped by conntrack (drop)", 10, Stat("drop")),
+                dropped(10),
             ),
         ),
     ),
@@ -172,7 +165,6 @@ DROPPED_IN_INPUT = Tale(
     production="Rules in INPUT protect the table from filling. They do not protect themselves from a full table: what must work "
     "then has to be decided before conntrack, in raw PREROUTING or by XDP.",
     since_2020="no difference.",
-    needs=NEEDS,
     has_twin=True,
 )
 
@@ -191,7 +183,7 @@ SENDTO_EPERM = Tale(
             (FillTo(0), App("udp", "198.51.100.53", 53)),
             (
                 Expectation("sendto was told", "EPERM", Told()),
-                Expectation("dropped by conntrack (drop)", 1, Stat("drop")),
+                dropped(1),
             ),
         ),
         Step(
@@ -199,7 +191,7 @@ SENDTO_EPERM = Tale(
             (FillTo(0), App("raw", "127.0.0.1", 80)),
             (
                 Expectation("sendto was told", "EPERM", Told()),
-                Expectation("dropped by conntrack (drop)", 1, Stat("drop")),
+                dropped(1),
             ),
         ),
         Step(
@@ -213,7 +205,7 @@ SENDTO_EPERM = Tale(
             (
                 Expectation("sendto was told", "EPERM", Told()),
                 Expectation("dropped by the rule in OUTPUT", 1, Counter("filter", "OUTPUT")),
-                Expectation("dropped by conntrack (drop)", 0, Stat("drop")),
+                dropped(0),
             ),
         ),
     ),
@@ -223,7 +215,6 @@ SENDTO_EPERM = Tale(
     production='"Operation not permitted" from a resolver, ntpd or ping on a busy machine is a full table more often than a '
     "permission. Look at `conntrack -S` first.",
     since_2020="no difference.",
-    needs=NEEDS,
 )
 
 TALES = (TABLE_FULL, STRAY_ACK_LOOSE, STRAY_ACK_STRICT, STRAY_ACK_STRICT_FULL, DROPPED_IN_INPUT, SENDTO_EPERM)
