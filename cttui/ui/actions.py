@@ -81,6 +81,9 @@ ACTIONS: tuple[Action, ...] = (
 
 BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}
 
+WITHOUT_PROBE = ("help", "quit", "target", "reset")
+"""What the footer offers where no probe answers."""
+
 APP_IDS = ("quit", "help", "palette", "theme", "suspend", "redraw")
 """Actions that work on every screen; the others belong to the dashboard."""
 
@@ -116,11 +119,18 @@ def shown_key(action: Action, keymap: dict[str, str]) -> str:
     return key_name(keys[0]) if keys else ""
 
 
-def footer(panel: str, sandbox: bool, keymap: dict[str, str]) -> list[tuple[str, str, str]]:
-    """(action id, key, label) in the footer's order for the panel in focus."""
-    chosen = [
-        a for a in ACTIONS if a.footer and (not a.panels or panel in a.panels) and (sandbox or not a.sandbox)
-    ]
+def footer(
+    panel: str, sandbox: bool, keymap: dict[str, str], alive: bool = True
+) -> list[tuple[str, str, str]]:
+    """(action id, key, label) in the footer's order for the panel in focus; `alive`: a probe answers."""
+    if alive:
+        chosen = [
+            a
+            for a in ACTIONS
+            if a.footer and (not a.panels or panel in a.panels) and (sandbox or not a.sandbox)
+        ]
+    else:
+        chosen = [BY_ID[id_] for id_ in WITHOUT_PROBE]
     chosen.sort(key=lambda a: a.footer)
     return [(a.id, shown_key(a, keymap), a.label) for a in chosen]
 

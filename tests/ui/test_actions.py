@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from cttui.ui import actions, keymap
-from cttui.ui.dashboard import Dashboard
+from cttui.ui.layouts import Panels
 from cttui.ui.program import Program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,7 +19,7 @@ def test_ids_and_keys_are_unique() -> None:
 
 
 def test_every_action_is_bound_once() -> None:
-    bound = [b.id for cls in (Dashboard, Program) for b in cls.__dict__["BINDINGS"]]
+    bound = [b.id for cls in (Panels, Program) for b in cls.__dict__["BINDINGS"]]
     assert sorted(bound) == sorted(actions.BY_ID)
 
 
