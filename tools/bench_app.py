@@ -69,7 +69,8 @@ class Terminal:
             return b""
         try:
             data = os.read(self.fd, 1 << 18)
-        except OSError:
+        except OSError:  # it has ended
+            time.sleep(seconds)
             return b""
         self.bytes += len(data)
         return data
@@ -94,6 +95,8 @@ class Terminal:
                 asked = True
                 self.drain(0.3)
                 os.write(self.fd, b"y")
+        if not _FILLED.search(seen):
+            sys.exit(f"the table was not filled: {seen[-2000:].decode('utf-8', 'replace')}")
 
     def drain(self, seconds: float) -> int:
         """Let it run for `seconds`; bytes written meanwhile."""

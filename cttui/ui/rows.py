@@ -20,6 +20,8 @@ class Rows(Cells, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False, id="rows.down"),
         Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False, id="rows.page_up"),
         Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False, id="rows.page_down"),
+        Binding("ctrl+u", "half(-1)", "Half a page up", show=False, id="rows.half_up"),
+        Binding("ctrl+d", "half(1)", "Half a page down", show=False, id="rows.half_down"),
         Binding("home,g", "first", "First", show=False, id="rows.first"),
         Binding("end,G", "last", "Last", show=False, id="rows.last"),
         Binding("enter", "open", "Open", show=False, id="rows.open"),
@@ -113,7 +115,12 @@ class Rows(Cells, can_focus=True):
         self.go(self.cursor + rows)
 
     def action_page(self, pages: int) -> None:
-        rows = pages * max(1, self.visible_rows - 1)
+        self._leap(pages * max(1, self.visible_rows - 1))
+
+    def action_half(self, halves: int) -> None:
+        self._leap(halves * max(1, self.visible_rows // 2))
+
+    def _leap(self, rows: int) -> None:
         self.top += rows
         self.go(self.cursor + rows)
 

@@ -242,6 +242,25 @@ async def test_sorting_by_key() -> None:
         assert app.table.descending
 
 
+async def test_another_order_leaves_the_cursor_on_its_flow() -> None:
+    app = Host([s.flow(i) for i in range(200)])
+    async with app.run_test(size=(80, 12)) as pilot:
+        await begun(app, pilot)
+        await pilot.press("greater_than_sign")
+        app.flows.reverse()
+        app.answer()
+        assert app.table.cursor == 0, "at the top it stays at the top"
+        await pilot.press("ctrl+d", "ctrl+d", "ctrl+d", "ctrl+u", "down")
+        under = app.table.selected
+        assert under is not None and app.table.cursor == 2 * (app.table.visible_rows // 2) + 1
+        at = app.table.cursor - app.table.top
+        await pilot.press("i")
+        app.flows.reverse()
+        app.answer()
+        assert app.table.selected is not None and app.table.selected.key == under.key
+        assert app.table.cursor - app.table.top == at, "on its line of the screen, too"
+
+
 async def test_new_changed_and_ended_flows_are_marked_and_unmarked() -> None:
     old, changing = s.flow(1), s.flow(2)
     app = Host([old, changing])

@@ -204,10 +204,12 @@ class FlowTable(Rows):
         self.order_by(self.sort, not self.descending)
 
     def order_by(self, key: str, descending: bool) -> None:
-        """Another order: back to the top of it."""
+        """Another order. The cursor stays on its flow; at the top it stays at the top."""
         self.sort, self.descending = key, descending
-        self.top = self.cursor = 0
-        self._at_top = True
+        if not self._follow:
+            self._at_top = True
+        if self._at_top:
+            self.top = self.cursor = 0
         self.post_message(self.SortWanted(self, key, descending))
         self.paint()
 
