@@ -3,12 +3,15 @@
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 from cttui import __version__
 from cttui.cli.main import EXAMPLES, build_parser
 
+DATE = "2026-11-24"
+"""Of the last change to what the page says (man-pages(7))."""
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cttui.1"
 
 EXIT = (
@@ -46,6 +49,11 @@ def _text(text: str) -> str:
     return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in out.split("\n"))
 
 
+def _filled(text: str) -> str:
+    """A paragraph, escaped, in lines that an editor shows whole."""
+    return "\n".join(_text(line) for line in textwrap.wrap(text, 72, break_on_hyphens=False))
+
+
 def _option(action: argparse.Action) -> str:
     """`-x`, `--option VALUE` as the page shows them."""
     names = ", ".join(f"\\fB{_text(name)}\\fR" for name in action.option_strings)
@@ -74,7 +82,7 @@ def _options(parser: argparse.ArgumentParser, help_too: bool = True) -> Iterator
 
 def _sentence(text: str) -> str:
     text = text[:1].upper() + text[1:]
-    return _text(text if text.endswith((".", "…", ")")) or not text else text + ".")
+    return _filled(text if text.endswith((".", "…", ")")) or not text else text + ".")
 
 
 def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
@@ -88,7 +96,7 @@ def _commands(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, argpa
 def _listed(title: str, items: tuple[tuple[str, str], ...]) -> Iterator[str]:
     yield f".SH {title}"
     for name, text in items:
-        yield f".TP\n\\fB{_text(name)}\\fR\n{_text(text)}"
+        yield f".TP\n\\fB{_text(name)}\\fR\n{_filled(text)}"
 
 
 def page() -> str:
@@ -98,7 +106,7 @@ def page() -> str:
     head, _, tail = str(parser.description).partition(": ")
     out = [
         '.\\" Made by tools/make_man.py from cttui/cli/main.py; edit that.',
-        f'.TH CTTUI 1 "" "cttui {__version__}" "User Commands"',
+        f'.TH CTTUI 1 "{DATE}" "cttui {__version__}" "User Commands"',
         ".SH NAME",
         f"cttui \\- {_text(head[:1].lower() + head[1:])}",
         ".SH SYNOPSIS",
@@ -109,10 +117,13 @@ def page() -> str:
         out.append(f".br\n.B cttui {name}" + ("\n[\\fIOPTIONS\\fR]" if rest else ""))
         positional = [_option(a) for a in child._actions if not a.option_strings]
         out += positional
-    out += [".SH DESCRIPTION", f"{_text(head)}: {_text(tail)}"]
+    out += [".SH DESCRIPTION", _filled(f"{head}: {tail}")]
     out += [
-        ".PP\nWithout a command it opens the dashboard: on the host where it may be seen, otherwise on a",
-        "sandbox, a network namespace of its own that is gone when the program is. Keys are explained by ?.",
+        ".PP",
+        _filled(
+            "Without a command it opens the dashboard: on the host where it may be seen, otherwise on a sandbox, "
+            "a network namespace of its own that is gone when the program is. Keys are explained by ?."
+        ),
         ".SH OPTIONS",
         *_options(parser),
         ".SH COMMANDS",
