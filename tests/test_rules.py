@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cttui.kernel import iptables_save, nft_json
 from cttui.kernel.conntrack_use import conntrack_active
 from cttui.kernel.rates import Rates
-from cttui.kernel.ruleset import ChainRules, RuleSet, Texts, changes, explain, moved
+from cttui.kernel.ruleset import NOT_READ, ChainRules, RuleSet, Texts, changes, explain, moved
 from cttui.model.hooks import Stage
 
 DATA = Path(__file__).parent / "data"
@@ -150,8 +150,15 @@ def test_which_rule_switched_conntrack_on(texts, family, active, alone):
     assert conntrack_active(RuleSet(columns, ["x"]), family, alone=True)[0] is active
 
 
+def test_rules_that_could_not_be_read_may_switch_conntrack_on():
+    columns = [chain([0, 0], texts=["-j DROP", NOT_READ])]
+    list(columns[0].texts.scan())
+    answer, why = conntrack_active(RuleSet(columns), alone=True)
+    assert answer is None and why.startswith("Unknown: not every rule")
+
+
 def test_text_that_could_not_be_read_is_said():
-    assert explain("nft", "").text == "(text not read yet)"
+    assert explain("nft", "").text == "(text not read)"
 
 
 def test_a_long_chain_keeps_its_rates_until_it_is_read_again():

@@ -24,8 +24,8 @@ def conntrack_active(rules: RuleSet, family: str = "", *, alone: bool = False) -
     nothing = f"No rule of this namespace switches conntrack on{word}"
     if untracked:
         nothing += f"; one only exempts packets from it ({untracked})"
-    if rules.missing:
-        return None, f"{nothing}, as far as they can be read."
+    if rules.unread:
+        return None, f"Unknown{word}: not every rule of this namespace could be read."
     if alone:
         return False, f"{nothing}, and in a sandbox nothing else does."
     return None, f"{nothing}. Something else may (IPVS, Open vSwitch, tc): entries would then appear."

@@ -100,7 +100,7 @@ class Reader:
             if family not in tools.nft_save and any(c.family == family and c.table in iptables_save.TABLES for c in native):  # fmt: skip
                 out.append(f"{name}-nft-save is not installed: rules of {name} are shown as nft sees them.")
         if native and tools.nft is None:
-            out.append("nft is not installed: rules of native nftables are counted, but their text is not shown.")  # fmt: skip
+            out.append("nft is not installed: native rules are counted, their text is not shown.")  # fmt: skip
         return out
 
     # ----------------------------------------------------------------------------------------- legacy

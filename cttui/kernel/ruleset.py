@@ -32,8 +32,8 @@ _JSON_DROPS = re.compile(r'"(?:drop|reject|queue|synproxy|tproxy)"')
 _JSON_COUNTED = re.compile(r'"counter": \{[^{}]*\}\}, \{"\w+": (?:null|\{[^{}]*\})\}\](?:,"comment":.*)?\}?\Z', re.DOTALL)  # fmt: skip
 
 
-NOT_READ = "(text not read yet)"
-"""A rule that is known by its counter only: texts of large rule sets are read more rarely."""
+NOT_READ = "(text not read)"
+"""A rule that is known by its counter only: the command is missing, or the rule set large and its texts come later."""
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -58,13 +58,18 @@ class Texts:
     leads: list[int] = field(default_factory=list)
     """Indices of rules that may go on to another chain, or may drop without their counter saying so."""
 
+    unread: bool = False
+    """Whether the text of a rule is not known."""
+
     def scan(self, step: int = 1000) -> Iterator[None]:
         """Fill `needs` and `leads`, giving way after every `step` rules."""
         nft = self.backend == "nft"
         for i, line in enumerate(self.lines):
             if i % step == step - 1:
                 yield
-            if nft:
+            if line == NOT_READ or (nft and not line):
+                self.unread = True
+            elif nft:
                 if _JSON_NEEDS.search(line) and explain("nft", line).conntrack:
                     self.needs.append(i)
                 uncounted = _JSON_DROPS.search(line) is not None and _JSON_COUNTED.search(line) is None
@@ -162,6 +167,11 @@ class RuleSet:
             for c in self.columns
             if c.dear_s and now - c.read_at_s > 1
         ]
+
+    @property
+    def unread(self) -> bool:
+        """Whether there are rules of which only the counter is known, or none at all."""
+        return bool(self.missing) or any(c.texts.unread for c in self.columns if not c.ours)
 
     @property
     def total(self) -> int:

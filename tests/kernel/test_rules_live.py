@@ -120,7 +120,9 @@ def links(tmp_path, *names):
 def test_missing_commands_are_said_and_counters_still_shown(netns, tmp_path, present, monkeypatch):
     netns.run("sh", "-c", NFT + ";" + LEGACY + ";" + NATIVE)
     links(tmp_path, *present)
-    code = READ.format(lines=()).replace("async def main", f"rule_commands._SBIN = {str(tmp_path)!r}\nasync def main")
+    code = READ.format(lines=()).replace(
+        "async def main", f"rule_commands._SBIN = {str(tmp_path)!r}\nasync def main"
+    )
     env = dict(os.environ, PATH=str(tmp_path))
     done = subprocess.run([*_with_absolute(netns.prefix), sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, env=env)  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -162,3 +164,48 @@ def test_a_hundred_thousand_rules_and_set_elements(netns, tmp_path, backend):
     assert texts(got, "nft") == [("ip", "s", "c", ["ip saddr @a counter drop"])]
     by_chain = {c[3]: c[7] for c in got["chains"] if c[0] == f"iptables-{backend}"}
     assert len(by_chain["C7"]) == 100 and by_chain["C7"][1][0].endswith("--dport 1008 -j DROP")
+
+
+DEAR = """
+import asyncio, json, socket, subprocess
+from cttui.kernel import nft_rules, rules
+nft_rules.WHOLE_DUMP_RULES, nft_rules.DEAR_S, nft_rules.DEAR_DUTY = 0, -1.0, 1e-6
+sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def send():
+    for port in (1, 2, 3):
+        sender.sendto(b"x", ("127.0.0.1", port))
+async def main():
+    reader = rules.Reader()
+    out = []
+    async def read(whole=False):
+        chain = next(c for c in (await reader.read(whole)).columns if c.chain == "c")
+        out.append([chain.packets, sorted(chain.fresh), bool(chain.dear_s)])
+    await read()
+    reader.watched = {("inet", "t", "c"): [1, 7]}
+    send()
+    await read()
+    subprocess.run(["nft", "delete", "rule", "inet", "t", "c", "handle", str(HANDLE)], check=True)
+    reader.watched = {("inet", "t", "c"): [1, 2]}
+    send()
+    await read()
+    await read(True)
+    print(json.dumps(out))
+asyncio.run(main())
+"""
+
+
+def test_of_a_dear_chain_the_rules_on_screen_are_read_singly(netns):
+    netns.run("nft", "add table inet t; add chain inet t c { type filter hook output priority 0; }")
+    for port in (1, 2, 3):
+        netns.run("nft", f"add rule inet t c udp dport {port} counter accept")
+    (handle,) = re.findall(
+        r"dport 3 .*# handle (\d+)", netns.run("nft", "-a", "list", "chain", "inet", "t", "c")
+    )
+    done = subprocess.run([*netns.prefix, sys.executable, "-c", DEAR.replace("HANDLE", handle)], cwd=ROOT, capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        [[0, 0, 0], [], True],
+        [[0, 1, 0], [1], True],
+        [[0, 2, 0], [1], True],  # the third rule is gone: the next whole reading says so
+        [[2, 2], [], True],
+    ]

@@ -117,7 +117,7 @@ class Gauge(Cells):
             parts.append(f"{reading.filler:,} filler")
         if reading.count is not None and reading.count > reading.held > 0:
             parts.append(f"{reading.count - reading.held:,} unconfirmed, dying or not read yet")
-        if reading.active is not None and reading.active_why:
+        if reading.active_why:
             parts.append(clean(reading.active_why))
         while len(parts) > 1 and sum(width_of(part) + 3 for part in parts) > width - 5:
             parts.pop()

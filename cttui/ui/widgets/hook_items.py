@@ -87,7 +87,7 @@ def path_items(reading: HooksReading) -> list[Item]:
         chain for chain in reading.chains if not chain.hook and not chain.ours and id(chain) not in seen
     ]
     if others:
-        items.append(Item("hook", "REACHED BY NO HOOK"))
+        items.append(Item("hook", "OTHER CHAINS"))
         for chain in others:
             items += _chain_items(chain, jumped, seen, 0)
     return items

@@ -73,6 +73,7 @@ class HookPath(Rows):
         self.unread = "Not read yet."
         """What stands here before the first reading; the app says why there will be none."""
         self._items: list[Item] = []
+        self._below: list[Line] = []
         self._words = 0
         """Cells that the longest line's words take: the figures stand next to them."""
         self._rates: dict[tuple[str, str, str, str, int, str], deque[float]] = {}
@@ -174,6 +175,7 @@ class HookPath(Rows):
         if reading is None:
             return wrap(f" {self.unread}", width, "muted")
         self.total = 0 if self.compact else len(self._items)
+        self._below = [] if self.compact else self._notes(reading, width)
         self.settle()
         lost = sum(loss.packets for loss in reading.losses if loss.is_loss and not by_rule(loss))
         ruled = sum(loss.packets for loss in reading.losses if loss.is_loss and by_rule(loss))
@@ -190,16 +192,25 @@ class HookPath(Rows):
         if self.compact:
             lines = [self._direction(items, arrival, width) for _, items, arrival in directions]
             return lines or [((" No rules and no stage counters.", "muted"),)]
-        lines = (
-            [((" " + clean(sentence), "level-warn"),) for sentence in reading.missing[:2]]
-            if not self.top
-            else []
-        )
-        inner = self.row_width(width)
         rows = self._items[self.top : self.top + self.visible_rows]
+        inner = self.row_width(width)
         body = [self._line(item, inner, self.top + i) for i, item in enumerate(rows)]
-        body = self.scrollbar(body, width)
-        return body[: height - len(lines)] + lines if lines else body
+        return self.scrollbar(body, width) + self._below
+
+    def _notes(self, reading: HooksReading, width: int) -> list[Line]:
+        """What could not be read, below the list."""
+        lines: list[Line] = []
+        for sentence in reading.missing[:2]:
+            lines += wrap(f" {clean(sentence)}", width, "level-warn")[:2]
+        if not lines and not reading.rules_total and not reading.stages:
+            lines = [
+                ((" No rules here, so nothing counts packets; stage counters of our own can.", "muted"),)
+            ]
+        return lines
+
+    @property
+    def visible_rows(self) -> int:
+        return max(0, self.body_height - len(self._below))
 
     def _direction(self, items: list[Item], arrival: str, width: int) -> Line:
         """`raw 10 ──▶ conntrack 7 (−3 table full) ──▶ mangle 7 ──▶ local process`"""
@@ -254,15 +265,14 @@ class HookPath(Rows):
             if width_of(sign + said) > width and item.loss.is_loss:
                 said = f"−{item.loss.packets:,} {short_cause(item.loss)}"
             return [(clip_words(sign + said, width), "hook-loss" if alarm else "hook")]
-        if item.kind in ("conntrack", "confirm"):
-            off = "  not active in this namespace" if self.active is False else ""
-            why = f"  {clean(self.why)}" if self.why and item.kind == "conntrack" else ""
-            if width_of(why) + width_of(item.name) + 4 > width:
-                why = ""  # the gauge says it too
+        if item.kind == "confirm":
+            return [(f"  ◆ {item.name}", "hook-idle" if self.active is False else "hook-conntrack")]
+        if item.kind == "conntrack":
+            said, style = self._conntrack_words()
+            name = f"  ◆ {item.name}"
             return [
-                (f"  ◆ {item.name}", "hook-idle" if off else "hook-conntrack"),
-                (off, "level-warn"),
-                (why, "muted"),
+                (name, "hook-idle" if self.active is False else "hook-conntrack"),
+                ("  " + clip_words(said, max(0, width - width_of(name) - 2)) if said else "", style),
             ]
         if item.kind == "more":
             return [("  │   " + "  " * item.depth + item.name, "muted")]
@@ -303,6 +313,15 @@ class HookPath(Rows):
             if past and any(past):
                 runs.append((" " + blocks(list(past), HISTORY), "history"))
         return runs
+
+    def _conntrack_words(self) -> tuple[str, str]:
+        """(whether conntrack is on here and by which rule, style)."""
+        why = clean(self.why)
+        if self.active is False:
+            return f"not active in this namespace  {why}".rstrip(), "level-warn"
+        if self.active is None and why:
+            return why.partition(". ")[0].replace("No rule", "perhaps off: no rule", 1), "muted"
+        return why.replace("Conntrack is on because of", "on by", 1), "muted"
 
     def _rule(self, item: Item) -> list[Run]:
         rule, idle = item.rule, not item.packets
