@@ -3,10 +3,10 @@
 import asyncio
 import collections
 import contextlib
-import os
 from typing import Self
 
 from cttui import __version__
+from cttui.client.ssh import watched_through
 from cttui.client.targets import Target
 from cttui.model import framing
 from cttui.model.messages import (
@@ -26,14 +26,6 @@ from cttui.model.messages import (
 
 _STDERR_LINES = 20
 _WELCOME_S = 15.0
-
-
-def _ssh_connection() -> tuple[str, int, str, int] | None:
-    """The connection this program is watched through, from SSH_CONNECTION (sshd(8))."""
-    parts = os.environ.get("SSH_CONNECTION", "").split()
-    if len(parts) != 4 or not (parts[1].isdigit() and parts[3].isdigit()):
-        return None
-    return parts[0], int(parts[1]), parts[2], int(parts[3])
 
 
 def _explain_death(target: Target, code: int | None, words: list[str]) -> Fault:
@@ -96,7 +88,6 @@ class Link:
         target: Target,
         *,
         read_only: bool = False,
-        leave_out: tuple[str, int, str, int] | None = None,
         greeted: asyncio.Event | None = None,
     ) -> Self:
         """Start the target's probe and exchange greetings. `greeted` is set once ours is on its way.
@@ -117,7 +108,9 @@ class Link:
             raise FaultError("no-probe", f"The probe could not be started: {e.strerror}.") from e
         link = cls(target, process)
         try:
-            hello = Hello(PROTOCOL, __version__, read_only, leave_out or _ssh_connection())
+            # In a sandbox nothing of it is to be seen.
+            leave_out = watched_through() if target.kind == "host" else None
+            hello = Hello(PROTOCOL, __version__, read_only, leave_out)
             async with asyncio.timeout(_WELCOME_S):
                 await link._send(hello)
                 if greeted is not None:

@@ -1,10 +1,10 @@
 """Actions around packets: their log, its export, journeys, traces, and the way between packets and flows."""
 
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cttui.client.ssh import watched_through
 from cttui.model.messages import (
     Action,
     Answer,
@@ -96,7 +96,7 @@ class Inspecting:
             await self._carry_out(Arm(what="capture"))
             self.app.say("Packet log on.")
             return
-        left_out = "SSH_CONNECTION" in os.environ
+        left_out = watched_through() is not None
         answers = await self.app.push_screen_wait(
             capture.capture_form(left_out, self.dashboard.packets.filter_text)
         )

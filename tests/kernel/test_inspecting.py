@@ -190,6 +190,35 @@ async def test_the_log_of_a_host_is_asked_for_filtered_and_narrowed(
         await d.until("Packet log off")
 
 
+TALK = """
+import socket
+server = socket.create_server(("127.0.0.1", 22))
+with socket.create_connection(("127.0.0.1", 22), source_address=("127.0.0.1", 40000)) as client:
+    other, _ = server.accept()
+    for _ in range(20):
+        client.sendall(b"keys"); other.recv(100); other.sendall(b"screen"); client.recv(100)
+"""
+
+
+async def test_the_connection_that_we_are_watched_through_is_left_out_of_the_log(
+    host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "127.0.0.1 40000 127.0.0.1 22")
+    async with live(targets.host(pid=host.pid), (120, 40)) as d:
+        await d.press("3", "P")
+        await d.until("The SSH connection you watch through is left out")
+        await d.press("enter")
+        await d.until("Packet log on")
+        host.run(sys.executable, "-c", TALK)
+        send(host, 2)
+        await d.until("2 packets")
+        assert "left out: the SSH connection you watch through (127.0.0.1:40000 to 127.0.0.1:22)" in d.text
+    async with live(targets.sandbox(), (120, 40)) as d:
+        await d.press("b")
+        await d.until("10 packets")
+        assert "left out" not in d.text, "there is no such connection in a sandbox"
+
+
 async def test_stage_counters_of_a_host_are_asked_for(host: Any) -> None:
     async with live(targets.host(pid=host.pid), (80, 24)) as d:
         await d.press("w")
