@@ -8,14 +8,16 @@ as the screen would have it. Needs root, tcpdump and scapy.
 import asyncio
 import json
 import os
+import random
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402
 
 from cttui.model.messages import Fire, JourneyView, PacketView, Patch, Template  # noqa: E402
+from cttui.model.packet import PacketPage  # noqa: E402
 
 PAGES_HZ = 2
 SETTLE_S = 0.4
@@ -66,11 +69,15 @@ class Bench:
         report = await self.injector.fire(fire)
         return report.sent, report.seconds
 
+    def page(self, view: PacketView, now: float) -> PacketPage:
+        """A window of the log as it is."""
+        return self.capture.page(view, now, frozen=False)
+
     async def look(self) -> None:
         """Ask for a page as a screen does, until cancelled."""
         encoder = msgspec.msgpack.Encoder()
         while True:
-            encoder.encode(self.capture.page(PacketView(count=50), time.monotonic()))
+            encoder.encode(self.page(PacketView(count=50), time.monotonic()))
             await asyncio.sleep(1 / PAGES_HZ)
 
     async def run(self, rate_pps: float, count: int) -> dict[str, Any]:
@@ -84,6 +91,8 @@ class Bench:
         sent, seconds = await self.fire(rate_pps, count)
         cost = (cpu_s() - cpu) / (time.perf_counter() - start)
         await asyncio.sleep(SETTLE_S)
+        if looking.done():
+            looking.result()  # it goes on until it is cancelled: what ended it is raised here
         looking.cancel()
         out = {
             "sent": sent, "sent_pps": round(sent / seconds), "logged": self.capture.log.total - logged,
@@ -228,8 +237,8 @@ async def pages(bench: Bench) -> dict[str, Any]:
     }
     out: dict[str, Any] = {"bench": "packet_pages", "kept": bench.capture.log.kept}
     for name, view in views.items():
-        out[f"{name}_ms"] = median_ms(partial(bench.capture.page, view, time.monotonic()))
-    out["follow_quiet_ms"] = median_ms(lambda: bench.capture.page(views["follow"], time.monotonic() + 10))
+        out[f"{name}_ms"] = median_ms(partial(bench.page, view, time.monotonic()))
+    out["follow_quiet_ms"] = median_ms(lambda: bench.page(views["follow"], time.monotonic() + 10))
     bench.capture.stop()
     await bench.injector.close()
     return out
@@ -257,38 +266,81 @@ def words(rows: int = 20_000) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fuzz(packets: int = 1_000_000, seed: int = 1) -> dict[str, Any]:
-    """Random and mutated packets through the words: nothing raised, nothing but printable characters."""
-    import random
+class NoFlows:
+    """A store without flows."""
 
-    from cttui.model.packet import PacketRow
-    from cttui.model.packet_words import packet_fields, packet_line
+    def of_packets(self, tuples: list[Any]) -> list[tuple[int, str]]:
+        """None has one."""
+        return [(0, "")] * len(tuples)
 
+    def tuples_of(self, key: int) -> list[Any]:
+        """None."""
+        return []
+
+
+def mutants(packets: int, seed: int) -> Iterator[tuple[int, bytes]]:
+    """Ethertype and bytes: half of them random, half of them those of the tests with bytes changed or cut off."""
     source = random.Random(seed)
     seeds = [bytes.fromhex(line) for line in (ROOT / "tests/data/packets_seeds.hex").read_text().split()]
     kinds = (0x0800, 0x86DD, 0x0806, 0x8100, 0x88A8, 0x1234)
-    bad = 0
     for i in range(packets):
-        kind, data = kinds[i % len(kinds)], b""
         if i % 2:
-            data = source.randbytes(source.randrange(97))
+            kind, data = kinds[i % len(kinds)], source.randbytes(source.randrange(97))
             if data and i % 4 == 1:  # random, but of a known version
                 data = bytes([(0x45, 0x60)[kind == 0x86DD]]) + data[1:]
-        else:
-            whole = bytearray(seeds[source.randrange(len(seeds))])
-            kind, data = int.from_bytes(whole[:2], "big"), bytes(whole[2:])
-            mutated = bytearray(data[: source.randrange(len(data) + 1)] if i % 3 == 0 else data)
-            for _ in range(source.randrange(1, 6)):
-                if mutated:
-                    mutated[source.randrange(len(mutated))] = source.randrange(256)
-            data = bytes(mutated)
-        row = PacketRow(
-            seq=i, time_ns=source.randrange(1 << 63), interface="tun0", direction="in", ethertype=kind,
-            length=len(data) + source.randrange(2) * 100, data=data,
-        )  # fmt: skip
-        bad += not packet_line(row).isprintable()
-        bad += sum(not str(word).isprintable() for word in packet_fields(row))
-    return {"bench": "packet_fuzz", "packets": packets, "not_printable": bad}
+            yield kind, data
+            continue
+        whole = seeds[source.randrange(len(seeds))]
+        data = whole[2 : 2 + source.randrange(len(whole) - 1)] if i % 3 == 0 else whole[2:]
+        mutated = bytearray(data)
+        for _ in range(source.randrange(1, 6)):
+            if mutated:
+                mutated[source.randrange(len(mutated))] = source.randrange(256)
+        yield int.from_bytes(whole[:2], "big"), bytes(mutated)
+
+
+def fuzz(
+    packets: int = 1_000_000, seed: int = 1, batch: int = 5_000, dissect_one_in: int = 100
+) -> dict[str, Any]:
+    """Random and mutated packets through the log's columns, its filter, every row's words and, one in a hundred,
+    the dissection: nothing raised, nothing but printable characters."""
+    import numpy as np
+
+    from cttui.kernel.packet_columns import NO_VLAN, PACKET, SNAP, decode_headers
+    from cttui.kernel.ring import PacketBatch
+    from cttui.lab.dissect import dissect
+    from cttui.model.packet_words import packet_fields, packet_line
+    from cttui.probe.packet_log import PacketLog
+
+    log, bad, shown, dissected = PacketLog(batch), 0, 0, 0
+    found = mutants(packets, seed)
+    while chunk := list(islice(found, batch)):
+        records = np.zeros(len(chunk), PACKET)
+        records["vlan"] = NO_VLAN
+        for record, (kind, data) in zip(records, chunk, strict=True):
+            snap = data[:SNAP]
+            record["time_ns"], record["ethertype"], record["length"] = shown, kind, len(data)
+            record["caplen"] = len(snap)
+            record["data"][: len(snap)] = np.frombuffer(snap, np.uint8)
+        log.append(PacketBatch(records, decode_headers(records)), 0.0)
+        log.page(
+            PacketView(count=9, filter="host=10.0.0.0/8 or dport<1024 or not proto=6"),
+            NoFlows(),
+            0.1,
+            names={},
+        )
+        page = log.page(PacketView(count=batch, first=0), NoFlows(), 0.1, names={})
+        assert len(page.rows) == len(chunk) and page.top, "every packet is in the log"
+        for row in page.rows:
+            words = [packet_line(row), *map(str, packet_fields(row))]
+            if shown % dissect_one_in == 0:
+                found_in = dissect(row)
+                words += found_in.hexdump
+                words += [text for layer in found_in.layers for pair in layer.fields for text in pair]
+                dissected += 1
+            bad += sum(not word.isprintable() for word in words)
+            shown += 1
+    return {"bench": "packet_fuzz", "packets": shown, "dissected": dissected, "not_printable": bad}
 
 
 def median_ms(work: Callable[[], object], times: int = 5) -> float:
