@@ -235,6 +235,7 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
     if queue is not None:
         queue.release(sent)
     rules1, stages1 = await reader.read(), stages.read()
+    entries = int(Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text())
     stats1, net1 = ctnetlink.stats(), netstat.read() | stages.fragments
     oracle_stats: dict[str, int] = {}
     for name, value in re.findall(r"(\w+)=(\d+)", command("conntrack -S")):
@@ -264,7 +265,7 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
         "losses": [fields(x) for x in found],
         "stats": stats, "stats_total": stats1, "oracle_stats": oracle_stats, "network": network,
         "chains": [fields(c) | {"rules": [fields(r) for r in c.rules]} for c in rules1.chains],
-        "missing": rules1.missing, "taken": taken, "oracle": oracle, "active": active,
+        "missing": rules1.missing, "taken": taken, "entries": entries, "oracle": oracle, "active": active,
     }  # fmt: skip
 
 

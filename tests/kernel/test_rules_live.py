@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hook_worker import run_worker
 
 pytestmark = pytest.mark.kernel
 
@@ -209,3 +210,26 @@ def test_of_a_dear_chain_the_rules_on_screen_are_read_singly(netns):
         [[0, 2, 0], [1], True],  # the third rule is gone: the next whole reading says so
         [[2, 2], [], True],
     ]
+
+
+NAT = "nft add table ip n && nft add chain ip n p { type nat hook postrouting priority 100 ; }"
+BASE = "nft add table ip n && nft add chain ip n i { type filter hook input priority 0 ; }"
+SWITCHES = [
+    ("", False), (NAT, False), ("iptables-legacy -t nat -P POSTROUTING ACCEPT", False),
+    ("iptables-nft -A INPUT -p tcp -j ACCEPT", False), ("iptables-nft -t raw -A PREROUTING -p tcp -j CT --notrack", False),
+    ("iptables-nft -t raw -A PREROUTING -j CT", True), ("iptables-legacy -A INPUT -m conntrack --ctstate NEW", True),
+    ("iptables-legacy -t nat -A POSTROUTING -o tun9 -j MASQUERADE", True), ("iptables-nft -A INPUT -m connmark --mark 7", True),
+    ("iptables-nft -A INPUT -m connbytes --connbytes 9 --connbytes-mode packets --connbytes-dir both", True),
+    ("iptables-nft -A INPUT -p tcp -m connlimit --connlimit-above 9", True), ("iptables-nft -t mangle -A OUTPUT -j CONNMARK --set-mark 1", True),
+    (NAT + " && nft add rule ip n p oifname tun9 masquerade", True), (BASE + " && nft add rule ip n i ct mark 7", True),
+    (BASE + " && nft add rule ip n i counter", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rules", "on"), SWITCHES, ids=[r or "none" for r, _ in SWITCHES])
+def test_conntrack_is_said_to_be_on_where_it_is(netns, rules, on):
+    got = run_worker(netns, {"setup": [r for r in rules.split(" && ") if r], "bursts": [{"count": 3, "kind": "udp", "port": 9}]})  # fmt: skip
+    # What the kernel does is the judge: whether three packets became entries.
+    assert got["entries"] == (3 if on else 0)
+    assert got["active"]["ip"][0] is (True if on else None)
+    assert got["active"]["ip6"][0] is None
