@@ -2,7 +2,7 @@
 
     python tools/bench_ct.py [NAME …]        as root; each part in a namespace of its own
 
-Parts: dump, pyroute2, mixed, memory, fill, events, user-events, soak (60 s), growth (raises
+Parts: dump, mix, mixed, pyroute2, memory, fill, events, user-events, soak (60 s), growth (raises
 nf_conntrack_max to hold a million entries and puts it back).
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from cttui.flows.arena import keep_freed_memory
 from cttui.flows.columns import Interned
 from cttui.flows.store import Store
 from cttui.kernel import ctnetlink
@@ -99,10 +100,13 @@ def _compare(rows: int, of: str) -> Iterator[Line]:
     """Dump and decode beside receiving alone and beside `conntrack -L`, alternating."""
     held = Held()
     first = held.dump()
-    ours, theirs, bare = [], [], []
+    ours, theirs, bare, cpu = [], [], [], []
     for _ in range(RUNS):
-        bare.append(held.receive())
-        ours.append(held.dump())
+        used = [time.process_time()]
+        for seconds, run in ((bare, held.receive), (ours, held.dump)):
+            seconds.append(run())
+            used.append(time.process_time())
+        cpu.append((used[2] - used[1]) / (used[1] - used[0]))
         theirs.append(_conntrack())
     yield {
         "what": f"dump and decode into the store, {of}", "rows": rows, "held": len(held.store),
@@ -110,7 +114,7 @@ def _compare(rows: int, of: str) -> Iterator[Line]:
         "of_conntrack": round(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)), 3),
         "bar_of_conntrack": 0.75,
         "of_receiving": round(statistics.median(a / b for a, b in zip(ours, bare, strict=True)), 3),
-        "bar_of_receiving": 1.35, "longest_step_ms": round(held.longest_s * 1000, 1),
+        "bar_of_receiving": 1.35, "cpu_of_receiving": round(statistics.median(cpu), 3), "longest_step_ms": round(held.longest_s * 1000, 1),
     }  # fmt: skip
 
 
@@ -121,22 +125,38 @@ def dump() -> Iterator[Line]:
         yield from _compare(rows, "one kind")
 
 
+def mix() -> Iterator[Line]:
+    """A table as a server has it: TCP in three states, UDP, IPv4, in the order of the hash."""
+    _create([_usual(n) for n in range(FULL)])
+    yield from _compare(ctnetlink.stats_global()["entries"], "TCP and UDP, shuffled by the hash")
+
+
 def mixed() -> Iterator[Line]:
     """A table of everything: both families, TCP, UDP, ICMP, SCTP, GRE, NAT, zones, marks; with accounting."""
     for name in ("acct", "timestamp"):
         Path(f"/proc/sys/net/netfilter/nf_conntrack_{name}").write_text("1")
-    netlink = Netlink()
-    rows = 200_000
-    batch: list[bytes] = []
-    for n in range(rows):
-        batch.append(create_message(_some(n), 0, ack=False))
-        if len(batch) == 400 or n == rows - 1:
-            netlink.send(b"".join(data + bytes(-len(data) % 4) for data in batch))
-            for _ in netlink.receive():
-                pass
-            batch.clear()
-    netlink.close()
+    _create([_some(n) for n in range(200_000)])
     yield from _compare(ctnetlink.stats_global()["entries"], "every kind, shuffled by the hash")
+
+
+def _create(flows: list[Flow]) -> None:
+    netlink = Netlink()
+    for first in range(0, len(flows), 400):
+        batch = [create_message(flow, 0, ack=False) for flow in flows[first : first + 400]]
+        netlink.send(b"".join(data + bytes(-len(data) % 4) for data in batch))
+        for _ in netlink.receive():
+            pass
+    netlink.close()
+
+
+def _usual(n: int) -> Flow:
+    proto, state = [(6, 3), (17, None), (6, 7), (6, 3), (6, 1)][n % 5]
+    client, server, sport = struct.pack("!I", 0x0A000000 + n), address("192.0.2.1"), 1000 + n % 60_000
+    return Flow(
+        id=0, family=2, proto=proto, orig_src=client, orig_dst=server, orig_sport=sport, orig_dport=443,
+        reply_src=server, reply_dst=client, reply_sport=443, reply_dport=sport, timeout_s=3600, state=state,
+        status=ASSURED | SEEN_REPLY if state != 1 else 0,
+    )  # fmt: skip
 
 
 def _some(n: int) -> Flow:
@@ -434,7 +454,7 @@ def growth_inside() -> Iterator[Line]:
 
 
 PARTS: dict[str, Callable[[], Iterator[Line]]] = {
-    "dump": dump, "mixed": mixed, "pyroute2": pyroute2, "memory": memory, "fill": fill, "events": events,
+    "dump": dump, "mix": mix, "mixed": mixed, "pyroute2": pyroute2, "memory": memory, "fill": fill, "events": events,
     "soak": soak, "user-events": user_events, "growth": growth,
 }  # fmt: skip
 _INSIDE = {**PARTS, "growth-inside": growth_inside}
@@ -473,6 +493,7 @@ def lines(names: list[str] | None = None) -> Iterator[Line]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--inside"]:
+        keep_freed_memory()  # as the probe does
         for one in _INSIDE[sys.argv[2]]():
             print(json.dumps(one), flush=True)
     else:

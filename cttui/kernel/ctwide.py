@@ -30,12 +30,11 @@ _TWO = (">u8", _PAIR)
 
 def _signatures(words: Words, starts: Numbers, lengths: Numbers) -> NDArray[np.uint64]:
     """A hash of length, family and the first four attribute headers: nearly always one layout's."""
-    last = len(words) - 1
     total = lengths.astype(np.uint64) * _PRIMES[0]
-    total += words[np.minimum(starts + 4, last)] * _PRIMES[1]
+    total += words.take(starts + 4, mode="clip") * _PRIMES[1]
     at = starts + (FIRST >> 2)
     for prime in _PRIMES[2:]:
-        heads = words[np.minimum(at, last)]
+        heads = words.take(at, mode="clip")  # a short message's may lie behind the end
         total += heads * prime
         at = at + ((heads & np.uint32(0xFFFF)) + np.uint32(3) >> np.uint32(2))
     return total
