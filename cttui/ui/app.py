@@ -24,6 +24,9 @@ def run(options: Options) -> int:
         ReplayLink(options.replay)  # raises while there is still a shell to say it in
     # Read once, at Textual's import: no animation is worth its bytes over SSH.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    # Until there is a screen to put away, a signal ends us at once, as it does by default, and Ctrl-C like the
+    # others: asyncio can wait for ever for a probe whose start was interrupted.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _trust_the_size()
     gc.disable()  # until the first frame is out: nothing made before it is garbage
     return asyncio.run(_run(options))

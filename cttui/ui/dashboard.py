@@ -221,6 +221,8 @@ class Dashboard(Panels):
         self._act("ready")
 
     def on_resize(self, _event: events.Resize) -> None:
+        if not self.app.is_running:
+            return  # it is being taken down, panels first
         self.settle_panels()
         if self.answer is not None:
             self.poke()

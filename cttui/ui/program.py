@@ -70,6 +70,9 @@ class Program(App[None]):
         self._take_theme()
         self._handlers: dict[str, Callable[[], None]] = {}
         self._ticking: Timer | None = None
+        self._standing = False
+        """The dashboard has its panels."""
+        self._leave_with: int | None = None
         self._early: list[str] | None = []
         """Actions asked for before they could be carried out: keys pressed at the first frame."""
         self._notices_seen: dict[str, int] = {}
@@ -104,7 +107,11 @@ class Program(App[None]):
         self.session.changed = self._changed
 
     def _board_ready(self) -> None:
-        self.call_after_refresh(self._begin)
+        self._standing = True
+        if self._leave_with is not None:
+            self.exit(return_code=self._leave_with)
+        else:
+            self.call_after_refresh(self._begin)
 
     async def _begin(self) -> None:
         # Only now what the first frame does without: dialogs, details, the filter's language.
@@ -327,7 +334,14 @@ class Program(App[None]):
     # ------------------------------------------------------------ terminal
 
     def exit(self, result: None = None, return_code: int = 0, message: RenderableType | None = None) -> None:
-        """Leave. What the session says from now on is for nobody: the widgets are being taken down."""
+        """Leave. What the session says from now on is for nobody: the widgets are being taken down.
+
+        Before they stand (a signal may come at any time) it waits until they do: half built, the dashboard would
+        look for parts it doesn't have.
+        """
+        if not self._standing:
+            self._leave_with = return_code
+            return
         self.session.heard = lambda answer: None
         self.session.changed = lambda state: None
         if self._ticking is not None:

@@ -37,15 +37,19 @@ class Terminal:
         )
         os.close(theirs)
         self.pid = self.process.pid
-        self.until("262,144")
+        self.seen = ""
 
     def until(self, text: str) -> None:
-        """Read until `text` was painted."""
-        seen, end = "", time.monotonic() + 30
-        while text not in seen:
-            assert time.monotonic() < end, seen[-2000:]
-            if select.select([self.fd], [], [], 0.2)[0]:
-                seen += os.read(self.fd, 65536).decode(errors="replace")
+        """Read until `text` was painted from now on."""
+        self.seen, end = "", time.monotonic() + 30
+        while text not in self.seen:
+            assert time.monotonic() < end, self.seen[-2000:]
+            self._read(0.2)
+
+    def _read(self, wait_s: float) -> None:
+        if select.select([self.fd], [], [], wait_s)[0]:
+            with contextlib.suppress(OSError):  # EIO: it has let go of its terminal
+                self.seen += os.read(self.fd, 65536).decode(errors="replace")
 
     def resize(self, width: int, height: int) -> None:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
@@ -67,9 +71,8 @@ class Terminal:
         end = time.monotonic() + 30
         while self.process.poll() is None:
             assert time.monotonic() < end, "still running"
-            if reading and select.select([self.fd], [], [], 0)[0]:
-                with contextlib.suppress(OSError):  # EIO: it has let go of its terminal
-                    os.read(self.fd, 65536)
+            if reading:
+                self._read(0.0)
             time.sleep(0.02)
         return self.process.returncode
 
@@ -85,9 +88,12 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(*, controlling: bool = True) -> Iterator[Terminal]:
+def terminal(*, controlling: bool = True, painted: bool = True) -> Iterator[Terminal]:
+    """The program's; `painted`: it has shown its first reading."""
     opened = Terminal(controlling=controlling)
     try:
+        if painted:
+            opened.until("262,144")
         yield opened
     finally:
         opened.end()
@@ -137,6 +143,17 @@ def test_closed_while_coming_back(after_ms: int) -> None:
         time.sleep(after_ms / 1000)
         it.close()
         assert it.code() == HUNG_UP
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+@pytest.mark.parametrize("after_ms", [0, 150, 300, 450, 600, 900])
+def test_signalled_while_starting(number: signal.Signals, after_ms: int) -> None:
+    """Before there is a screen it ends at once; half built, the screen is finished and then put away."""
+    with terminal(painted=False) as it:
+        time.sleep(after_ms / 1000)
+        it.kill(number)
+        assert it.code(reading=True) in (-number, 128 + number), it.seen
+        assert "Traceback" not in it.seen and "Error" not in it.seen
 
 
 def test_terminated_while_the_terminal_takes_nothing() -> None:
