@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import ct_messages as m
 import msgspec
@@ -117,6 +118,42 @@ def test_noise_raises_nothing(noise: bytes) -> None:
     buffer = np.frombuffer(noise, np.uint8)
     Decoder(Interned()).decode(buffer, np.arange(0, len(noise), 4, dtype=np.int64))
     decode_one(noise, Interned())
+
+
+_HEAD = (2 << 16 | 0x100, 7, 99)  # flags and type, sequence number, port
+_WORDS = st.sampled_from([*_HEAD, 0, 20, 24, 36, 1 << 31])
+_BODY = st.lists(_WORDS, max_size=9) | st.just([0, 24, *_HEAD, 0])
+_MESSAGE = st.tuples(
+    _BODY,
+    st.sampled_from([_HEAD, _HEAD, _HEAD, (2 << 16 | 3, 7, 99), (2 << 16 | 0x100, 0, 0)]),
+    st.integers(0, 3),
+)
+
+
+def _walked(buffer: np.ndarray[Any, Any], start: int, end: int) -> list[int]:
+    """Where messages begin, by their lengths alone."""
+    found, at = [], start
+    while at < end:
+        length = int(buffer[at : at + 4].view("<u4")[0])
+        if length < 16:
+            break
+        found.append(at)
+        at += length + 3 & ~3
+    return found[:-1] if at > end else found
+
+
+@given(st.lists(_MESSAGE, max_size=24), st.integers(0, 5), st.integers(0, 40))
+@settings(max_examples=400, deadline=None)
+def test_messages_are_found_as_their_lengths_say(
+    messages: list[tuple[list[int], tuple[int, int, int], int]], before: int, cut: int
+) -> None:
+    """Also where a payload looks like the header of a message, where kinds mix, and where the end is cut off."""
+    words = [1] * before
+    for body, head, short in messages:
+        words += [max(16, 16 + 4 * len(body) - short), *head, *body]
+    buffer = np.array(words, np.uint32).view(np.uint8)
+    end = max(4 * before, len(buffer) - 4 * cut)
+    assert offsets_in(buffer, 4 * before, end).tolist() == _walked(buffer, 4 * before, end)
 
 
 def test_what_names_no_flow_is_counted() -> None:
