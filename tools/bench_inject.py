@@ -13,6 +13,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cttui.probe.sandbox import Sandbox
 
 ROUNDS = 5
 SCAPY_PACKETS, PACKETS = 300, 20_000  # 100,000 entries in all: far from a full table
@@ -68,15 +72,11 @@ def _scapy_rate(device: str) -> float:
     return SCAPY_PACKETS / seconds
 
 
-async def _inside() -> dict[str, object]:
+async def _inside(box: "Sandbox", opened: float) -> dict[str, object]:
     from cttui.lab.compose import compile
     from cttui.model.messages import Fire
     from cttui.probe.injector import Injector
-    from cttui.probe.sandbox import open_sandbox
 
-    started = time.perf_counter()
-    box = open_sandbox()
-    opened = time.perf_counter() - started
     scapy = [_scapy_rate(box.kind) for _ in range(ROUNDS)]
     injector = Injector(box)
     await injector.start()
@@ -105,7 +105,11 @@ async def _inside() -> dict[str, object]:
 def main() -> int:
     """Print the rates and their ratio; exit 1 if a packet was not counted or the ratio is below 100."""
     if "--inside" in sys.argv:
-        print(json.dumps(asyncio.run(_inside())))
+        from cttui.probe.sandbox import open_sandbox
+
+        started = time.perf_counter()
+        box = open_sandbox()  # before there is a loop: pyroute2 brings its own
+        print(json.dumps(asyncio.run(_inside(box, time.perf_counter() - started))))
         return 0
     user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
     argv = ["unshare", *user, "--net", "--pid", "--fork", "--kill-child=KILL", "--mount-proc"]
