@@ -75,11 +75,15 @@ class Changing:
         """Delete the flows of the filter: those that are counted in the question."""
         self._need_writes()
         view = self.app.view
+        shown = self.app.dashboard.flows.page.matched
+        if shown > 4 * PAGE:  # half a second and more
+            self.app.say(f"Reading the {min(shown, MOST_DELETED):,} flows to ask about …")
         flows, matched = await collect(
             self._link(), view.whole_filter, fillers=view.fillers, at=self.app.session.moment
         )
         if not flows:
             raise FaultError("nothing", "There is no flow to delete here.")
+        self.app.clear_notifications()
         title, paragraphs = questions.delete_set_question(
             flows, matched, view.whole_filter, most=MOST_DELETED, sandbox=self._sandbox
         )
