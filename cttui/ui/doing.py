@@ -243,7 +243,9 @@ class Doing:
         """Settings."""
         welcome = self.session.state.welcome
         if welcome is None:
-            self.app.say_fault(Fault("no-probe", "The settings are read as soon as the probe has started."))
+            dead = self.session.state.phase is Phase.DEAD
+            remedy = f"{self.app.key('reset')} starts one." if dead else "It is starting."
+            self.app.say_fault(Fault("no-probe", "There is no probe to read the settings.", remedy))
             return
         if self.session.state.phase is Phase.FROZEN:
             self.session.freeze(False)  # what is changed here must be seen to change

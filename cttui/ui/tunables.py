@@ -59,6 +59,8 @@ class TunableTable(Rows):
         lines: list[Line] = [
             ((f"  {pad('setting', name_w)}  {pad('value', 12, right=True)}  may be written?", "header"),)
         ]
+        if not self.tunables:
+            return [*lines, (("  Not read yet.", "muted"),)]
         rows: list[tuple[str, str, str, str]] = []
         if self.free is not None:
             rows.append((FREE, self.free, "yes: fills up the rest", ""))
