@@ -8,12 +8,15 @@ import pytest
 from packet_samples import tcp
 
 from cttui.kernel import trace as t
+from cttui.kernel.ruleset import ChainRules, RuleSet, Texts
 from cttui.kernel.trace_table import BaseChain
+from cttui.model.hooks import Loss
 from cttui.model.messages import JourneyView
 from cttui.model.packet import JourneysReading
-from cttui.probe.journey_words import Evidence, RuleBook, state_words, verdict_words
+from cttui.probe.journey_words import Evidence, state_words, verdict_words
 from cttui.probe.journeys import Journeys
 from cttui.probe.packet_log import PacketTuple, Place
+from cttui.probe.rule_book import RuleBook
 
 TABLE = "cttui_trace_1"
 RAW, MANGLE, INPUT, X = (
@@ -188,6 +191,55 @@ def test_vanished_elsewhere(feed: Feed) -> None:
         "in routing: reverse path filter: the answer would leave another way (TcpExtIPReversePathFilter +1)",
         "lost after filter INPUT",
     ]
+
+
+def legacy(feed: Feed, policy: str = "DROP") -> None:
+    """A chain of iptables-legacy behind that of iptables-nft."""
+    chain = ChainRules(
+        "iptables-legacy",
+        "ip",
+        "filter",
+        "INPUT",
+        Texts("iptables-legacy", []),
+        [],
+        [],
+        "input",
+        1,
+        policy=policy,
+    )
+    feed.journeys.book = RuleBook(BASE, NUMBERS, RuleSet([chain]))
+
+
+@pytest.mark.parametrize(
+    ("causes", "end"),
+    [
+        ([], "lost in filter INPUT: by a rule of iptables-legacy? They can't be traced"),
+        (["dropped by the policy of filter INPUT"], "dropped by the policy of filter INPUT (iptables-legacy, by its counter)"),
+        (["dropped by the policy of filter INPUT", "unknown"], "lost in filter INPUT: by a rule of iptables-legacy? They can't be traced"),
+        (["dropped by mangle INPUT rule 1"], "lost in filter INPUT: by a rule of iptables-legacy? They can't be traced"),
+    ],
+)  # fmt: skip
+def test_chains_of_iptables_legacy_say_nothing(feed: Feed, causes: list[str], end: str) -> None:
+    legacy(feed)
+    losses = [
+        Loss(family="ip", hook="input", after="", before="", packets=1, cause=cause) for cause in causes
+    ]
+    other = Loss(family="ip6", hook="input", after="", before="", packets=1, cause="in another family")
+    feed.journeys.evidence = Evidence(losses=[*losses, other])
+    feed.send(feed.start(1), *feed.passed(1, *ALL), feed.start(2), *feed.passed(2, *ALL[:5]), feed.start(3), *feed.passed(3, RAW),
+              feed.start(4), *feed.passed(4, *ALL[:4]), feed.message(4, INPUT, t.RULE, t.DROP, handle=4))  # fmt: skip
+    got = feed.read()
+    assert got.stages[-3:] == ["filter INPUT", "legacy filter INPUT", "delivered"]
+    assert [j.cells[-2:] for j in got.journeys] == [
+        ["passed", "passed"], ["vanished", "not reached"], ["not reached", "not reached"], ["not reached", "not reached"],
+    ]  # fmt: skip
+    assert got.journeys[1].end == end
+
+
+def test_an_empty_chain_of_iptables_legacy_is_no_suspect(feed: Feed) -> None:
+    legacy(feed, policy="ACCEPT")
+    feed.send(feed.start(1), *feed.passed(1, *ALL[:5]))
+    assert feed.read().journeys[0].end == "lost after filter INPUT"
 
 
 def test_a_packet_may_still_be_under_way(feed: Feed) -> None:

@@ -19,12 +19,13 @@ START_PRIORITY = -350
 """Behind defragmentation (−400), before raw (−300)."""
 MARKER = "mark"
 """Name of the chain that sets nftrace."""
-LAST = 0x7FFFFFFE
-"""The last place before confirm (INT_MAX)."""
+FIRST, LAST = -0x7FFFFFFF, 0x7FFFFFFE
+"""The first place, and the last one before confirm (INT_MAX)."""
 
 POINTS: dict[str, tuple[str, int]] = {
     "prerouting_before_conntrack": ("prerouting", -201), "prerouting_after_conntrack": ("prerouting", -199),
     "output_before_conntrack": ("output", -201), "output_after_conntrack": ("output", -199),
+    "input_start": ("input", FIRST), "forward_start": ("forward", FIRST), "postrouting_start": ("postrouting", FIRST),
     "input_end": ("input", LAST), "forward_end": ("forward", LAST), "postrouting_end": ("postrouting", LAST),
 }  # fmt: skip
 """Chain name → (hook, priority) of the points that every traced packet reports."""

@@ -1,25 +1,27 @@
-"""What trace messages mean: the rule behind a handle, where a packet ended, and why it may have vanished."""
+"""What trace messages mean: where a packet ended, and why it may have vanished."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cttui.kernel import netstat
 from cttui.kernel import trace as t
-from cttui.kernel.ruleset import RuleSet, explain
-from cttui.kernel.trace_table import MARKER, POINTS, START_PRIORITY, TABLE_PREFIX, BaseChain, Place
-from cttui.model.hooks import HOOKS
+from cttui.kernel.trace_table import FIRST, START_PRIORITY, BaseChain, Place
+from cttui.model.hooks import Loss
 from cttui.model.safe import clean
+from cttui.probe.rule_book import (
+    CONFIRM,
+    CONNTRACK_PRIORITY,
+    END_POINTS,
+    LEGACY,
+    RuleBook,
+    chain_label,
+    is_end_point,
+    is_ours,
+)
 
-DELIVERED = "delivered"
 UNKNOWN = "not known: trace messages were lost"
-CONNTRACK_PRIORITY = -200
 _BEFORE_CONNTRACK = -201
-END_POINTS = {"input_end": DELIVERED, "postrouting_end": "sent"}
-"""Points of ours that nothing but confirmation comes after → what a packet that passed them is."""
-CONFIRM = "confirm"
-"""Stands for a point behind confirmation, which no chain can be."""
 _CT_STATES = ((1, "invalid"), (2, "established"), (4, "related"), (8, "new"), (64, "untracked"))
 """NF_CT_STATE_BIT of enum ip_conntrack_info, as nft's `ct state` names them."""
 
@@ -41,6 +43,8 @@ class Evidence:
     """The table is or was at its limit."""
     network: Mapping[str, int] = field(default_factory=dict)
     """IP counters (kernel.netstat), differences."""
+    losses: Sequence[Loss] = ()
+    """Of a burst, by the counters of its stages and rules."""
     lost: int = 0
     """Times the listener's buffer overflowed: what a packet met last is then not known."""
 
@@ -61,91 +65,13 @@ class LastStep(NamedTuple):
     kind: int
     verdict: int
     handle: int
+    nfproto: int = 0
+    """NFPROTO_IPV4, NFPROTO_IPV6."""
 
-
-class RuleBook:
-    """Chains and rules at the time of the trace."""
-
-    def __init__(
-        self,
-        base: Mapping[Place, BaseChain],
-        numbers: Mapping[tuple[str, str, str, int], int],
-        rules: RuleSet | None = None,
-    ) -> None:
-        self.base = dict(base)
-        self._numbers = numbers
-        columns = rules.columns if rules is not None else []
-        # Rules of iptables-legacy send no trace messages.
-        self.legacy = any(c.backend == "iptables-legacy" and c.texts.lines for c in columns)
-        self._chains = {
-            (c.family, c.table, c.chain): c
-            for c in sorted(
-                columns, key=lambda c: c.backend == "iptables-nft"
-            )  # its texts are the better ones
-            if c.backend != "iptables-legacy"
-        }
-
-    def position(self, place: Place) -> BaseChain | None:
-        """Hook and priority of a base chain or of a point of ours, None for a chain that is jumped to."""
-        if is_ours(place):
-            if place[2] == MARKER:
-                return None
-            if place[2].startswith("start_"):
-                return BaseChain(place[2].removeprefix("start_"), START_PRIORITY)
-            hook, priority = POINTS.get(place[2], ("", 0))
-            return BaseChain(hook, priority) if hook else None
-        return self.base.get(place)
-
-    def rule(self, place: Place, handle: int) -> str:
-        """`rule 3: <text>`, without text where it could not be read, by handle where its number is unknown."""
-        number = self._numbers.get((*place, handle))
-        if number is None:
-            return f"rule handle {handle}"
-        chain = self._chains.get(place)
-        if chain is None or number > len(chain.texts.lines):
-            return f"rule {number}"
-        text = explain(chain.backend, chain.texts.lines[number - 1]).text
-        return f"rule {number}: {clean(text, 200) or '(every packet)'}"
-
-    def following(self, place: Place) -> str:
-        """The next stage of the same hook, for "between … and …"; "" for none."""
-        here = self.position(place)
-        if here is None:
-            return ""
-        later = [
-            (chain.priority, chain_label(other))
-            for other, chain in self.base.items()
-            if chain.hook == here.hook and chain.priority > here.priority and not is_ours(other) and not is_counting(other)
-            and (other[0] in ("inet", place[0]) or place[0] == "inet")
-        ]  # fmt: skip
-        if here.hook in ("prerouting", "output") and here.priority < CONNTRACK_PRIORITY:
-            later.append((CONNTRACK_PRIORITY, "conntrack"))
-        return min(later)[1] if later else ""
-
-
-_COUNTING = re.compile(r"cttui_\d+")
-"""kernel.stages names its tables so."""
-
-
-def is_counting(place: Place) -> bool:
-    """Whether a place is of stage counters (of this or of another probe): no stage of the packet's own path."""
-    return place[0] in ("ip", "ip6") and _COUNTING.fullmatch(place[1]) is not None
-
-
-def is_ours(place: Place) -> bool:
-    """Whether a place is of a trace table (of this or of another probe)."""
-    return place[0] == "inet" and place[1].startswith(TABLE_PREFIX)
-
-
-def is_end_point(place: Place) -> bool:
-    """Whether a place is the last of a packet's path."""
-    return is_ours(place) and place[2] in END_POINTS
-
-
-def chain_label(place: Place) -> str:
-    """`filter INPUT`; the family is named where it is not plain IPv4."""
-    family, table, chain = place
-    return clean(f"{table} {chain}" if family == "ip" else f"{family} {table} {chain}")
+    @property
+    def family(self) -> str:
+        """As chains are named."""
+        return {2: "ip", 10: "ip6"}.get(self.nfproto, "inet")
 
 
 def verdict_words(verdict: int, jump: str) -> str:
@@ -163,11 +89,6 @@ def state_words(bits: int, direction: int) -> str:
     """Conntrack state as `ct state` names it, and whether the packet is an answer."""
     words = ",".join(name for bit, name in _CT_STATES if bits & bit)
     return f"{words} (reply)" if words and direction else words
-
-
-def in_order(position: BaseChain) -> tuple[int, int]:
-    """Sort key along the packet's path."""
-    return HOOKS.index(position.hook) if position.hook in HOOKS else len(HOOKS), position.priority
 
 
 def end_of(last: LastStep, book: RuleBook, evidence: Evidence) -> End:
@@ -189,7 +110,7 @@ def end_of(last: LastStep, book: RuleBook, evidence: Evidence) -> End:
         return End("in conntrack: insert_failed, another packet's entry was there first", False, "vanished")
     if evidence.lost:
         return End(UNKNOWN, False, "unknown")
-    return End(_vanished(last.base, book, evidence), False, "vanished")
+    return End(_vanished(last, book, evidence), False, "vanished")
 
 
 def is_final(last: LastStep) -> bool:
@@ -209,18 +130,20 @@ def in_conntrack(base: Place, book: RuleBook) -> bool:
     )
 
 
-def _vanished(base: Place, book: RuleBook, evidence: Evidence) -> str:
+def _vanished(last: LastStep, book: RuleBook, evidence: Evidence) -> str:
     """Where between two stages, and the likely cause."""
+    base = last.base
     if in_conntrack(base, book):
         return f"in conntrack: {_conntrack_cause(evidence)}"
     position = book.position(base)
     if position is None:
         return f"lost behind {chain_label(base)}"
+    if legacy := book.silent_between(position, last.family):
+        return _by_legacy(legacy, position, last.family, evidence)
     label = _place_label(base, position)
-    following = book.following(base)
+    following = book.following(position, last.family)
     if following:
-        hint = ": by a rule of iptables-legacy? They can't be traced" if book.legacy else ""
-        return f"lost between {label} and {following}{hint}"
+        return f"lost between {label} and {following}"
     if position.hook == "prerouting":
         found = [
             f"{netstat.EXPLAINS[name]} ({name} +{n})"
@@ -231,11 +154,24 @@ def _vanished(base: Place, book: RuleBook, evidence: Evidence) -> str:
     return f"lost after {label}"
 
 
+def _by_legacy(chains: Sequence[Place], position: BaseChain, family: str, evidence: Evidence) -> str:
+    """Lost where only rules of iptables-legacy can have done it: by which one, where a burst's counters say so."""
+    causes = {
+        loss.cause
+        for loss in evidence.losses
+        if loss.is_loss and (loss.family, loss.hook) == (family, position.hook)
+    }
+    names = [clean(f"{table.removeprefix(LEGACY)} {chain}") for _, table, chain in chains]
+    if len(causes) == 1 and any(name in (cause := next(iter(causes))) for name in names):
+        return f"{cause} (iptables-legacy, by its counter)"
+    return f"lost in {' or '.join(names)}: by a rule of iptables-legacy? They can't be traced"
+
+
 def _place_label(place: Place, position: BaseChain) -> str:
     """A place of ours by what it stands behind."""
     if not is_ours(place):
         return chain_label(place)
-    if position.priority == START_PRIORITY:
+    if position.priority in (FIRST, START_PRIORITY):
         return f"the beginning of {position.hook}"
     if position.priority == CONNTRACK_PRIORITY + 1:
         return "conntrack"

@@ -17,25 +17,28 @@ from cttui.model.messages import JourneyView
 from cttui.model.packet import Journey, JourneysReading, JourneyStep, may_be_traced
 from cttui.model.pcapng import head_of
 from cttui.probe.journey_words import (
-    CONFIRM,
-    DELIVERED,
-    END_POINTS,
     End,
     Evidence,
     LastStep,
-    RuleBook,
-    chain_label,
     end_of,
     in_conntrack,
+    is_final,
+    state_words,
+    verdict_words,
+)
+from cttui.probe.packet_log import Alike, FlowLookup
+from cttui.probe.rule_book import (
+    CONFIRM,
+    DELIVERED,
+    END_POINTS,
+    RuleBook,
+    chain_label,
     in_order,
     is_counting,
     is_end_point,
-    is_final,
     is_ours,
-    state_words,
-    verdict_words,
-)  # fmt: skip
-from cttui.probe.packet_log import Alike, FlowLookup
+    silent,
+)
 from cttui.probe.traced_packet import Step, TracedPacket
 
 UNDER_WAY_NS = 200_000_000
@@ -115,7 +118,12 @@ class Journeys:
             self._last[packet.last] -= 1
             base = base or packet.last.base
         packet.last = LastStep(
-            base or packet.start, self._places[step.place], step.kind, step.verdict, step.handle
+            base or packet.start,
+            self._places[step.place],
+            step.kind,
+            step.verdict,
+            step.handle,
+            packet.family,
         )
         packet.seen_ns = step.time_ns
         self._last[packet.last] += 1
@@ -351,18 +359,27 @@ class Journeys:
         self, last: LastStep, stages: list[tuple[str, Place]], visited: set[Place], end: End
     ) -> list[str]:
         """A mark for every stage."""
+        position = self.book.position(last.base)
+        assert position is not None
+        hooks = {at.hook for place in visited if (at := self.book.position(place)) is not None}
+        suspects = self.book.silent_between(position, last.family) if end.mark == "vanished" else []
+        came_to = min((self.book.base[place].priority for place in suspects), default=position.priority)
         lost_in_conntrack = end.mark == "vanished" and in_conntrack(last.base, self.book)
-        hook = self.book.position(last.base)
         cells = []
         beyond = "unknown" if end.mark == "unknown" else "not reached"
         for label, place in stages:
             if place in visited:
                 cells.append("dropped" if end.mark == "dropped" and place == last.base else "passed")
                 continue
-            position = self.book.position(place)
-            here = position is not None and hook is not None and position.hook == hook.hook
+            at = self.book.position(place)
+            assert at is not None
+            if silent(place):
+                # It sends no messages: a packet was there if it came further.
+                left = at.hook in hooks and (at.hook != position.hook or at.priority < came_to)
+                cells.append("passed" if left else "vanished" if place in suspects else beyond)
+                continue
             lost = (
                 label == CONNTRACK if lost_in_conntrack else last.place[2] == CONFIRM and is_end_point(place)
             )
-            cells.append("vanished" if lost and here else beyond)
+            cells.append("vanished" if lost and at.hook == position.hook else beyond)
         return cells

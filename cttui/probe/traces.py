@@ -15,9 +15,10 @@ from cttui.kernel.trace_table import MOST_PACKETS, TraceTable, base_chains, rule
 from cttui.model.messages import JourneyView, Result
 from cttui.model.packet import JourneysReading
 from cttui.model.words import counted
-from cttui.probe.journey_words import Evidence, RuleBook
+from cttui.probe.journey_words import Evidence
 from cttui.probe.journeys import Journeys
 from cttui.probe.packet_log import Alike, FlowLookup
+from cttui.probe.rule_book import RuleBook
 from cttui.probe.trace_filter import alternatives
 
 MOST_BURST, MOST_AT_ONCE = 10_000, 1_000
@@ -135,15 +136,15 @@ class Traces:
     def finish(self, result: Result | None = None) -> None:
         """The burst is over: disarm, as `disarm` does.
 
-        `result` is the burst's: a table it saw full counts as full, whatever was freed since, and where entries
-        were not inserted, it names those that were.
+        `result` is the burst's: a table it saw full counts as full, whatever was freed since; where entries were
+        not inserted, it names those that were; its losses name rules that send no trace messages.
         """
         self.disarm()
         journeys = self._journeys
         if journeys is None or result is None:
             return
-        if self._is_full(result.count_before + result.new):
-            journeys.evidence = replace(journeys.evidence, full=True)
+        full = journeys.evidence.full or self._is_full(result.count_before + result.new)
+        journeys.evidence = replace(journeys.evidence, full=full, losses=result.losses)
         if journeys.evidence.stats.get("insert_failed") and len(result.new_flows) >= result.new:
             journeys.unconfirmed({flow.id for flow in result.new_flows})
 

@@ -59,6 +59,35 @@ async def test_a_rule_that_drops_is_named() -> None:
         )
 
 
+async def test_a_rule_of_iptables_legacy_is_named_by_its_counter() -> None:
+    """It sends no trace messages: its chain is a stage all the same."""
+    async with live(targets.sandbox(), (120, 40)) as d:
+        rule = "iptables-legacy -A INPUT -p tcp --dport 80 -j DROP"
+        await d.app.do(Rules(lines=[rule, "iptables-legacy -t mangle -P FORWARD ACCEPT"]))
+        await d.until(lambda: all(job.state == "done" for job in d.app.dashboard.answer.jobs))  # type: ignore[union-attr]
+        await d.press("b")
+        await d.until("traced 10: 10 dropped by filter INPUT rule 1")
+        await d.press("J")
+        await d.until("legacy")
+        journeys = d.app.screen.reading  # type: ignore[attr-defined]
+        marks = dict(zip(journeys.stages, journeys.journeys[0].cells, strict=True))
+        assert marks == {
+            "raw PREROUTING": "passed", "conntrack": "passed", "legacy mangle PREROUTING": "passed",
+            "mangle PREROUTING": "passed", "legacy mangle INPUT": "passed", "legacy filter INPUT": "vanished",
+            "delivered": "not reached",
+        }  # fmt: skip
+        assert journeys.ends == [
+            (
+                "dropped by filter INPUT rule 1: -p tcp -m tcp --dport 80 -j DROP (iptables-legacy, by its counter)",
+                10,
+            )
+        ]
+        await d.press("escape")
+        await d.app.do(Rules(lines=["iptables-legacy -F INPUT"]))
+        await d.press("b")
+        await d.until("traced 10: 10 delivered")
+
+
 @pytest.mark.timeout(600)
 async def test_the_full_table(full_table: None) -> None:
     async with live(targets.sandbox(), (80, 24)) as d:
