@@ -182,9 +182,15 @@ def changed_runs(old: Line, new: Line) -> list[tuple[int, int]]:
     A run of its own costs a cursor movement and its style; bridging the gap costs the cells between and
     each change of style among them. A run never begins or ends inside a wide character.
     """
-    was, now = _cells(old), _cells(new)
+    ahead = next(
+        (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
+    )
+    shift = sum(
+        width_of(text) for text, _ in old[:ahead]
+    )  # what is equal at the left is not looked at cell by cell
+    was, now = _cells(old[ahead:]), _cells(new[ahead:])
     if len(was) != len(now):
-        return [(0, max(len(was), len(now)))]
+        return [(0, shift + max(len(was), len(now)))]
     runs: list[tuple[int, int]] = []
     for x, (a, b) in enumerate(zip(was, now, strict=True)):
         if a == b:
@@ -205,7 +211,7 @@ def changed_runs(old: Line, new: Line) -> list[tuple[int, int]]:
                 runs[-1] = (runs[-1][0], end)
                 continue
         runs.append((start, end))
-    return runs
+    return [(start + shift, end + shift) for start, end in runs]
 
 
 class Cells(Widget):
