@@ -23,7 +23,7 @@ from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Col
 
 MARKER = 3
 """Cells of the marker column: space, marker, space."""
-LATE_S = 0.03
+LATE_S = 0.02
 """How long a key waits for its rows; then the cursor is painted where they will be."""
 NEW_S, FADE_S, CHANGED_S = 2.0, 5.0, 3.0
 """A flow is new for 2 s and fading until 5 s; a changed one is marked for 3 s."""
