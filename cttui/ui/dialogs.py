@@ -75,8 +75,10 @@ class Buttons(Cells):
         line: list[Run] = []
         self._spans = []
         x = 0
+        taken = sum(width_of(button.key + button.label) + 6 for button in self._buttons)
+        gap = "   " if taken <= width else " "
         for button in self._buttons:
-            runs: list[Run] = [(f" {button.key} ", button.style), (f" {button.label}   ", "label")]
+            runs: list[Run] = [(f" {button.key} ", button.style), (f" {button.label}{gap}", "label")]
             end = x + sum(width_of(t) for t, _ in runs)
             self._spans.append((x, end, button.id))
             line += runs
@@ -326,7 +328,9 @@ class Ask(Dialog[str | None]):
             yield Buttons([Button("ok", "Enter", "go on"), Button("", "Esc", "cancel")])
 
     def on_mount(self) -> None:
-        self.query_one(Field).focus()
+        field = self.query_one(Field)
+        field.focus()
+        field.select_all()  # typed over by the first key, kept by Enter
 
     def on_input_changed(self, event: Input.Changed) -> None:
         problem = self._check(event.value)
