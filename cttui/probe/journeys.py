@@ -6,7 +6,7 @@ journey begins with each message of our own marking rule and takes what follows 
 
 import time
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,36 +14,16 @@ from numpy.typing import NDArray
 from cttui.kernel import trace as t
 from cttui.kernel.trace_table import MARKER, Place
 from cttui.model.messages import JourneyView
-from cttui.model.packet import Journey, JourneysReading, JourneyStep, may_be_traced
+from cttui.model.packet import JourneysReading, may_be_traced
 from cttui.model.pcapng import head_of
-from cttui.probe.journey_words import (
-    End,
-    Evidence,
-    LastStep,
-    end_of,
-    in_conntrack,
-    is_final,
-    state_words,
-    verdict_words,
-)
+from cttui.probe.journey_ways import Ways
+from cttui.probe.journey_words import End, Evidence, LastStep, end_of, is_final
 from cttui.probe.packet_log import Alike, FlowLookup
-from cttui.probe.rule_book import (
-    CONFIRM,
-    DELIVERED,
-    END_POINTS,
-    RuleBook,
-    chain_label,
-    in_order,
-    is_counting,
-    is_end_point,
-    is_ours,
-    silent,
-)
+from cttui.probe.rule_book import CONFIRM, RuleBook, is_counting, is_end_point
 from cttui.probe.traced_packet import Step, TracedPacket
 
 UNDER_WAY_NS = 200_000_000
 """A packet passes the hooks in microseconds; its messages may be in two of our reads."""
-CONNTRACK = "conntrack"
 
 
 class Journeys:
@@ -195,14 +175,17 @@ class Journeys:
         """A window of the journeys, oldest first (`first` −1: the newest), and how all of them ended."""
         first = max(len(self._packets) - view.count, 0) if view.first < 0 else view.first
         chosen = range(first, min(first + view.count, len(self._packets)))
-        stages = self._stages()
+        seen = {self._places[number] for number in self._seen_places}
+        families = {packet.family for packet in self._packets[:1000]}
+        ways = Ways(self.table, self.book, self.evidence, self._places, self._jumps, seen, families)
         keys = flows.of_packets([self._packets[at].tuple for at in chosen]) if chosen else []
         return JourneysReading(
             armed=armed,
             why=self.why,
-            stages=[label for label, _ in stages],
+            stages=[label for label, _ in ways.stages],
             journeys=[
-                self._journey(at, stages, key, now_ns) for at, (key, _) in zip(chosen, keys, strict=True)
+                ways.journey(self._packets[at], self._steps(at), key, under_way=self._under_way(at, now_ns))
+                for at, (key, _) in zip(chosen, keys, strict=True)
             ],
             total=len(self._packets),
             lost=self.evidence.lost,
@@ -219,7 +202,7 @@ class Journeys:
                 counts[end_of(last, self.book, self.evidence).sentence] += n
         for at in self._recent:
             packet = self._packets[at]
-            if packet.last is not None and now_ns - packet.seen_ns < UNDER_WAY_NS:
+            if packet.last is not None and self._under_way(at, now_ns):
                 counts[end_of(packet.last, self.book, self.evidence).sentence] -= 1
                 counts["under way"] += 1
         return [(sentence, n) for sentence, n in counts.most_common() if n]
@@ -252,134 +235,12 @@ class Journeys:
         assert last is not None
         return end_of(last, self.book, self.evidence)
 
-    def _stages(self) -> list[tuple[str, Place]]:
-        """Labels and places of the columns, along the path: base chains that traced packets can meet."""
-        seen = {self._places[number] for number in self._seen_places}
-        hooks = {position.hook for place in seen if (position := self.book.position(place)) is not None}
-        if "prerouting" in hooks and "forward" not in hooks:
-            hooks.add("input")
-        if "forward" in hooks or "output" in hooks:
-            hooks.add("postrouting")
-        families = {2: "ip", 10: "ip6"}
-        mine = {"inet"} | {families[p.family] for p in self._packets[:1000] if p.family in families}
-        stages = [
-            (in_order(chain), chain_label(place), place)
-            for place, chain in self.book.base.items()
-            if chain.hook in hooks and place[0] in mine and not is_ours(place) and not is_counting(place)
-        ]
-        for name, label in (
-            ("prerouting_after_conntrack", CONNTRACK), ("output_after_conntrack", CONNTRACK),
-            ("input_end", DELIVERED), ("postrouting_end", "sent"),
-        ):  # fmt: skip
-            place = ("inet", self.table, name)
-            position = self.book.position(place)
-            if position is not None and position.hook in hooks:
-                stages.append((in_order(position), label, place))
-        return [(label, place) for _, label, place in sorted(stages)]
+    def _under_way(self, at: int, now_ns: int) -> bool:
+        """Whether more of a packet's messages may come."""
+        return at in self._recent and now_ns - self._packets[at].seen_ns < UNDER_WAY_NS
 
-    def _journey(self, at: int, stages: list[tuple[str, Place]], key: int, now_ns: int) -> Journey:
-        """One packet with its steps in words."""
-        packet = self._packets[at]
-        steps: list[JourneyStep] = []
-        visited: set[Place] = set()
-        state, flow_id, hook = "", None, ""
-        last = packet.last
-        assert last is not None  # the message that began the journey, if nothing else
-        unconfirmed = last.place[2] == CONFIRM
-        for batch, start, stop in packet.runs:
+    def _steps(self, at: int) -> Iterator[Step]:
+        """The messages of a packet, in their order."""
+        for batch, start, stop in self._packets[at].runs:
             for values in self._batches[batch][start:stop].tolist():
-                step = Step._make(values)
-                place = self._places[step.place]
-                if unconfirmed and is_end_point(place):
-                    continue
-                visited.add(place)
-                position = self.book.position(place)
-                hook = position.hook if position is not None else hook
-                if step.has_ct and not step.ct_status & t.TEMPLATE:
-                    state, flow_id = state_words(step.ct_state, step.ct_dir), step.ct_id
-                made = self._step(step, place, hook, state)
-                if made is not None:
-                    steps.append(made)
-        end = end_of(last, self.book, self.evidence)
-        if at in self._recent and now_ns - packet.seen_ns < UNDER_WAY_NS:
-            end = End("under way", False, "passed")
-        if end.mark == "vanished":
-            steps.append(
-                JourneyStep(
-                    time_ns=packet.seen_ns,
-                    family="",
-                    table="",
-                    chain="",
-                    kind="vanished",
-                    verdict=end.sentence,
-                    hook=hook,
-                    ct_state=state,
-                )
-            )
-        return Journey(
-            trace_id=packet.trace_id,
-            line=packet.line,
-            steps=steps,
-            end=end.sentence,
-            ended_ok=end.ok,
-            cells=self._cells(last, stages, visited, end),
-            flow_id=flow_id,
-            flow_key=key,
-            data=packet.head,
-        )
-
-    def _step(self, step: Step, place: Place, hook: str, state: str) -> JourneyStep | None:
-        """One message in words; of our own points only those that say something are shown."""
-        time_ns = step.time_ns
-        if is_ours(place):
-            label = {
-                "prerouting_after_conntrack": CONNTRACK,
-                "output_after_conntrack": CONNTRACK,
-            } | END_POINTS
-            if place[2] not in label:
-                return None
-            return JourneyStep(
-                time_ns=time_ns, family="", table="", chain=label[place[2]], kind="stage", verdict="passed",
-                hook=hook, ct_state=state,
-            )  # fmt: skip
-        kind = {t.RULE: "rule", t.POLICY: "policy", t.RETURN: "return"}.get(step.kind, "rule")
-        return JourneyStep(
-            time_ns=time_ns,
-            family=place[0],
-            table=place[1],
-            chain=place[2],
-            kind=kind,
-            verdict=verdict_words(step.verdict, self._jumps[step.jump]),
-            rule=self.book.rule(place, step.handle) if kind == "rule" else "",
-            hook=hook,
-            ct_state=state,
-        )
-
-    def _cells(
-        self, last: LastStep, stages: list[tuple[str, Place]], visited: set[Place], end: End
-    ) -> list[str]:
-        """A mark for every stage."""
-        position = self.book.position(last.base)
-        assert position is not None
-        hooks = {at.hook for place in visited if (at := self.book.position(place)) is not None}
-        suspects = self.book.silent_between(position, last.family) if end.mark == "vanished" else []
-        came_to = min((self.book.base[place].priority for place in suspects), default=position.priority)
-        lost_in_conntrack = end.mark == "vanished" and in_conntrack(last.base, self.book)
-        cells = []
-        beyond = "unknown" if end.mark == "unknown" else "not reached"
-        for label, place in stages:
-            if place in visited:
-                cells.append("dropped" if end.mark == "dropped" and place == last.base else "passed")
-                continue
-            at = self.book.position(place)
-            assert at is not None
-            if silent(place):
-                # It sends no messages: a packet was there if it came further.
-                left = at.hook in hooks and (at.hook != position.hook or at.priority < came_to)
-                cells.append("passed" if left else "vanished" if place in suspects else beyond)
-                continue
-            lost = (
-                label == CONNTRACK if lost_in_conntrack else last.place[2] == CONFIRM and is_end_point(place)
-            )
-            cells.append("vanished" if lost and at.hook == position.hook else beyond)
-        return cells
+                yield Step._make(values)
