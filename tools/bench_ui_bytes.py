@@ -31,6 +31,7 @@ from cttui.model.messages import FlowPage, GroupPage, GroupRow
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui import chops, theme
+from cttui.ui.dialogs import Read
 from cttui.ui.widgets.breakdown import Breakdown
 from cttui.ui.widgets.flow_table import FlowTable
 from cttui.ui.widgets.gauge import Gauge
@@ -47,6 +48,8 @@ CASES: tuple[tuple[str, int, int, str, int | None], ...] = (
     ("three cells, whole rows", 160, 50, "few-rows", None),
     ("every row", 160, 50, "all", 8192),
     ("every row", 80, 24, "all", 8192),
+    ("every row, behind a dialog", 160, 50, "all-dialog", 8192),
+    ("unchanged, behind a dialog", 160, 50, "none-dialog", 0),
     ("every row, stock Textual", 160, 50, "all-stock", None),
     ("every row, plain refresh", 160, 50, "all-refresh", None),
 )
@@ -137,6 +140,7 @@ class Dashboard(App[None]):
     #left { width: 2fr; } #right { width: 1fr; }
     #packets { height: 10; } .low #packets { height: 4; } #groups { height: 12; } #statistics { height: 11; }
     .low #hooks { height: 2; }
+    Dialog { align: center middle; background: transparent; } Dialog > .dialog { width: 100; height: 24; }
     """
 
     def __init__(self, change: str, wide: bool, ticks: int, phase: int) -> None:
@@ -171,24 +175,31 @@ class Dashboard(App[None]):
 
     def on_mount(self) -> None:
         self.query_one(FlowTable).focus()
+        self.board = self.screen
+        if self.change.endswith("-dialog"):
+            self.push_screen(Read("Help", ["A dialog."]))
         self.run_worker(self.work())
 
     def show(self, tick: int) -> None:
         every = self.change.startswith("all")
         few = tick if every else 0
-        at = 0 if self.change == "none" else tick
+        at = 0 if self.change.startswith("none") else tick
         reading = table(few)
-        self.query_one(FlowTable).show(flows(at, 60, every), now=0.0)
-        for widget in (self.query_one(Gauge), self.query_one(Rates), self.query_one(Breakdown)):
+        self.board.query_one(FlowTable).show(flows(at, 60, every), now=0.0)
+        for widget in (
+            self.board.query_one(Gauge),
+            self.board.query_one(Rates),
+            self.board.query_one(Breakdown),
+        ):
             widget.show(reading)
-        self.query_one(HookPath).show(hooks(few))
-        log = self.query_one(PacketLog)
+        self.board.query_one(HookPath).show(hooks(few))
+        log = self.board.query_one(PacketLog)
         log.show(packets(few, log.question()[1]))
         if self.wide:
-            self.query_one(Groups).show(groups(few))
-            self.query_one(Statistics).show(reading)
+            self.board.query_one(Groups).show(groups(few))
+            self.board.query_one(Statistics).show(reading)
         if self.change == "all-refresh":
-            for widget in self.query(
+            for widget in self.board.query(
                 "FlowTable, Gauge, Rates, Breakdown, HookPath, PacketLog, Groups, Statistics"
             ):
                 widget.refresh()
@@ -205,6 +216,7 @@ class Dashboard(App[None]):
             os.write(self.phase, b"tick\n")
         cpu = time.process_time() - cpu
         os.write(self.phase, f"end {1000 * cpu / self.ticks:.2f}\n".encode())
+        await asyncio.sleep(PERIOD_S)  # the last mark is read before what leaving sends
         self.exit()
 
 
