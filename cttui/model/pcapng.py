@@ -105,27 +105,29 @@ def write_pcapng(
 class JourneyComments:
     """Comments for the packets whose journeys are known; call it with the rows, oldest first.
 
-    A journey is told once an interface: of packets that are equal to the last bit, not all need have been traced.
+    Which packets were traced, and how they ended, is for the log to say (`fate`): of packets that are equal to the
+    last bit, not all need have been. A journey is told once an interface.
     """
 
     def __init__(self, journeys: Iterable[Journey]) -> None:
-        self._by_head: dict[bytes, list[Journey]] = {}
-        self._next: dict[tuple[bytes, str], int] = {}
-        """Head and interface → the first journey not told yet."""
+        self._found: dict[tuple[bytes, str], list[Journey]] = {}
+        self._next: dict[tuple[bytes, str, str], int] = {}
+        """Head, end and interface → the first journey not told yet."""
         for journey in journeys:
-            self._by_head.setdefault(journey.data, []).append(journey)
+            self._found.setdefault((journey.data, journey.end), []).append(journey)
 
     def __call__(self, row: PacketRow) -> str:
-        """The journey of a packet with the same headers in words, "" where it was not traced; else its fate."""
-        found = self._by_head.get(head_of(row.data))
-        if not found:
+        """The journey of a packet in words, where its way is not known its fate, "" where it was not traced."""
+        head = head_of(row.data)
+        found = self._found.get((head, row.fate))
+        if not row.fate or not found:
             return row.fate
-        at = self._next.get((head_of(row.data), row.interface), 0)
+        at = self._next.get((head, row.fate, row.interface), 0)
         while at < len(found) and _read_ns(found[at]) < row.time_ns:
             at += 1
         told = at < len(found) and may_be_traced(row.time_ns, _read_ns(found[at]))
-        self._next[head_of(row.data), row.interface] = at + told
-        return journey_text(found[at]) if told else ""
+        self._next[head, row.fate, row.interface] = at + told
+        return journey_text(found[at]) if told else row.fate
 
 
 def _read_ns(journey: Journey) -> int:

@@ -20,13 +20,12 @@ from cttui.model.safe import clean
 from cttui.model.words import counted
 from cttui.ui.dialogs import Button, Buttons, Dialog
 from cttui.ui.fields import Field, Says
-from cttui.ui.journeys import all_journeys
 from cttui.ui.prose import Prose
 from cttui.ui.session import Session
+from cttui.ui.traced import MOST_SEARCHED, all_journeys
 
 PAGE = 5_000
 """Packets a question: 1.3 MB of frames."""
-MOST_JOURNEYS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ async def export(
     newest, found = await _newest(session, view)
     if not found:
         raise FaultError("nothing", "There is no packet to export.")
-    comments = JourneyComments((await all_journeys(session, MOST_JOURNEYS)).journeys)
+    comments = JourneyComments((await all_journeys(session, MOST_SEARCHED)).journeys)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     commented = after = 0
     try:

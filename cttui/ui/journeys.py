@@ -9,9 +9,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 
-from cttui.model.messages import Answer, Ask, FaultError, JourneyView, PacketView
-from cttui.model.packet import Journey, JourneysReading, PacketRow, may_be_traced
-from cttui.model.pcapng import head_of
+from cttui.model.messages import Answer, Ask, FaultError, JourneyView
+from cttui.model.packet import JourneysReading, PacketRow
 from cttui.model.safe import clean
 from cttui.model.words import counted
 from cttui.ui import journey_text as text
@@ -19,47 +18,14 @@ from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells, Line, clip
 from cttui.ui.dialogs import Choose, Entry
 from cttui.ui.prose import Prose, wrap
-from cttui.ui.session import Session
+from cttui.ui.traced import all_journeys, journey_of, packet_of
 from cttui.ui.widgets.journey_table import JourneyTable
 
 if TYPE_CHECKING:
     from cttui.ui.inspecting import Inspecting
     from cttui.ui.program import Program
 
-PAGE = 1_000
-"""Journeys asked for at once: about 1.5 MB."""
 MOST_COPIED = 1_000
-NEARBY = 2_000
-"""Packets of the log that are searched for the one that was traced."""
-
-
-async def all_journeys(session: Session, most: int) -> JourneysReading:
-    """The first `most` journeys in one reading. Raises FaultError."""
-    whole: JourneysReading | None = None
-    first = 0
-    while True:
-        count = min(PAGE, most - first)
-        answer = await session.once(
-            lambda seq, first=first, count=count: Ask(  # type: ignore[misc]
-                seq=seq, journey=JourneyView(first=first, count=count)
-            )
-        )
-        page = answer.journeys
-        if page is None:
-            return whole or JourneysReading()
-        whole = (
-            page
-            if whole is None
-            else msgspec.structs.replace(page, first=0, journeys=[*whole.journeys, *page.journeys])
-        )
-        first += len(page.journeys)
-        if not page.journeys or first >= min(page.total, most):
-            return whole
-
-
-def same_packet(journey: Journey, row: PacketRow) -> bool:
-    """Whether a trace message quotes this packet of the log (others may have the same headers)."""
-    return bool(journey.data) and journey.data == head_of(row.data)
 
 
 class About(Cells):
@@ -140,7 +106,7 @@ class JourneysScreen(Screen[None]):
         self._arrange()
         self._say()
         if self._near is not None:
-            self.run_worker(self._go_to(self._near), group="journeys")
+            self.run_worker(self._guard(self._go_to(self._near)), group="journeys")
         self._want()
         self.set_interval(1.0, self._say)
 
@@ -221,22 +187,13 @@ class JourneysScreen(Screen[None]):
 
     async def _go_to(self, packet: PacketRow) -> None:
         """Put the cursor on the journey of a packet of the log."""
-        try:
-            whole = await all_journeys(self._program.session, 100_000)
-        except FaultError as e:
-            self._program.say_fault(e.fault)
+        found = await journey_of(self._program.session, packet)
+        if isinstance(found, str):
+            self._program.say(found)
             return
-        found = [
-            i
-            for i, j in enumerate(whole.journeys)
-            if same_packet(j, packet) and may_be_traced(packet.time_ns, text.packet_of(j).time_ns)
-        ]
-        if not found:
-            self._program.say("This packet was not traced.")
-            return
-        self.reading = whole
-        self.table.show(whole)
-        self.table.go(found[0])
+        self.reading, at = found
+        self.table.show(self.reading)
+        self.table.go(at)
         self._want()
 
     # ------------------------------------------------------------ messages
@@ -282,22 +239,7 @@ class JourneysScreen(Screen[None]):
             return
         from cttui.ui.detail import PacketDetail
 
-        self.app.push_screen(PacketDetail(await self._logged(journey)))
-
-    async def _logged(self, journey: Journey) -> PacketRow:
-        """The packet as captured; without a capture, what the trace quotes of it."""
-        quoted = text.packet_of(journey)
-        try:
-            answer = await self._program.session.once(
-                lambda seq: Ask(seq=seq, packets=PacketView(filter=_filter_of(quoted), count=NEARBY))
-            )
-        except FaultError:
-            return quoted
-        rows = answer.packets.rows if answer.packets is not None and not answer.packets.error else []
-        same = [
-            row for row in rows if same_packet(journey, row) and may_be_traced(row.time_ns, quoted.time_ns)
-        ]
-        return max(same, key=lambda row: row.time_ns, default=quoted)
+        self.app.push_screen(PacketDetail(await packet_of(self._program.session, journey)))
 
     def action_flow(self) -> None:
         """The flow of the packet under the cursor."""
@@ -344,19 +286,3 @@ class JourneysScreen(Screen[None]):
                 whole = await all_journeys(self._program.session, MOST_COPIED)
                 make = text.as_text if chosen == "all-text" else text.as_markdown
                 self._program.copy_text(await asyncio.to_thread(make, whole), "journeys")
-
-
-def _filter_of(packet: PacketRow) -> str:
-    """Filter words that select packets with the same addresses, protocol and ports."""
-    from cttui.model.packet_match import facts
-
-    found = facts(packet)
-    if found.family is None:
-        return ""
-    import ipaddress
-
-    address = ipaddress.IPv4Address if found.family == 2 else ipaddress.IPv6Address
-    words = [f"src={address(found.src)}", f"dst={address(found.dst)}", f"proto={found.proto}"]
-    if found.sport is not None:
-        words += [f"sport={found.sport}", f"dport={found.dport}"]
-    return " ".join(words)
