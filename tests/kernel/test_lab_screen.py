@@ -36,6 +36,7 @@ async def test_a_tale_step_by_step(size: tuple[int, int]) -> None:
     async with live(targets.sandbox(), size) as d:
         screen = await _open(d, "raw-vs-tun")
         await d.until("r run  n step by step")
+        assert "1 A SYN by a raw socket on lo" in d.text, "the table begins at its beginning"
         for number, (step, whats) in enumerate(
             [
                 ("A SYN by a raw socket on lo", ("mangle POSTROUTING", "new entries")),

@@ -21,6 +21,8 @@ class Outcomes(Rows):
         self._rows: list[tuple[Row | None, str]] = []
         self._wrapped: tuple[int, list[Line], list[int]] = (-1, [], [])
         self._at = 0
+        self._kept_at = -1
+        """The width at which the line to look at was last brought into view."""
 
     def show(self, rows: list[tuple[Row | None, str]], at: int) -> None:
         """The lines, (row, "") or (None, caption), and the one to keep in view."""
@@ -33,7 +35,8 @@ class Outcomes(Rows):
         self.paint()
 
     def _keep_in_view(self) -> None:
-        _, lines, ends = self._lines_at(self.size.width)
+        self._kept_at = self.size.width
+        _, lines, ends = self._lines_at(self._kept_at)
         self.total = len(lines)
         self.cursor = ends[self._at] if self._at < len(ends) else 0
         self.reveal()
@@ -43,7 +46,7 @@ class Outcomes(Rows):
         return len(self._lines_at(width)[1]) + 2
 
     def lay_out(self, width: int, height: int) -> list[Line]:
-        if self._wrapped[0] != width:
+        if self._kept_at != width:
             self._keep_in_view()
         self.settle()
         what, number = self._columns(width)
