@@ -31,6 +31,9 @@ above 80 % of the limit, more than eight entries a bucket, more than a tenth of 
 limit that is too high, root is offered to lower it for as long as the program runs: old and new value and whom it
 concerns are said first, it goes back by itself however the program ends, and `--yes` does not answer this question.
 
+Every tale and every script is a test, run as root and as an ordinary user. `gc-over-95` waits three minutes for the
+garbage collector: its tests run with `CTTUI_SLOW=1` set.
+
 Each sandbox begins with the article's rules, for both families:
 
     iptables -t raw -A PREROUTING -j CT
