@@ -99,12 +99,13 @@ def packet_label(journey: Journey) -> str:
 
 
 def stage_words(label: str) -> tuple[str, str]:
-    """A stage's name on two lines: ("raw", "PRE"), ("conn-", "track"), ("ip6 filter", "IN")."""
+    """A stage's name on two lines: ("raw", "PRE"), ("conn-", "track"), ("ip6 filter", "IN"), ("filter", "IN leg.")."""
     whole = {"conntrack": ("conn-", "track"), "delivered": ("deliv-", "ered"), "sent": ("sent", "")}
     if label in whole:
         return whole[label]
     table, _, chain = clean(label).rpartition(" ")
-    return table[:10], _SHORT.get(chain, chain)[:10]
+    legacy = " leg." if "legacy " in table else ""
+    return table.replace("legacy ", "")[:10], f"{_SHORT.get(chain, chain)[: 10 - len(legacy)]}{legacy}"
 
 
 def step_words(step: JourneyStep) -> tuple[str, str]:

@@ -68,7 +68,7 @@ async def test_a_rule_of_iptables_legacy_is_named_by_its_counter() -> None:
         await d.press("b")
         await d.until("traced 10: 10 dropped by filter INPUT rule 1")
         await d.press("J")
-        await d.until("legacy")
+        await d.until("IN leg.")
         journeys = d.app.screen.reading  # type: ignore[attr-defined]
         marks = dict(zip(journeys.stages, journeys.journeys[0].cells, strict=True))
         assert marks == {

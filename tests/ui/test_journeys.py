@@ -180,6 +180,12 @@ async def test_stages_are_named_where_there_is_room() -> None:
     assert "✗ dropped here" in lines[0]
 
 
+def test_stages_of_iptables_legacy_have_a_name_of_their_own() -> None:
+    assert text.stage_words("legacy filter INPUT") == ("filter", "IN leg.")
+    assert text.stage_words("ip6 legacy raw PREROUTING") == ("ip6 raw", "PRE leg.")
+    assert text.stage_words("ip6 filter FORWARD") == ("ip6 filter", "FWD")
+
+
 async def test_stages_are_numbered_where_there_is_not() -> None:
     lines = await table(reading(), (62, 20))
     legend = " ".join(lines[1:3])
