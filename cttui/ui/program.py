@@ -149,6 +149,8 @@ class Program(App[None]):
         self.app_resume_signal.subscribe(self, lambda _app: self.redraw())
         gc.enable()
         gc.freeze()
+        # A whole collection takes 30 ms, in which no key is answered: what is made here rarely makes cycles.
+        gc.set_threshold(5_000, 20, 100)
         if self.options.tour:
             from cttui.ui.tour import Tour
 

@@ -100,6 +100,8 @@ class FlowTable(Rows):
         self._began: float | None = None
         self._now = 0.0
         self._chasing = False
+        self._wanted = False
+        """Rows were asked for, and the question is still to come."""
         self._late: Timer | None = None
         self._gaps = False
         """Rows that have not come are shown as gaps."""
@@ -150,6 +152,7 @@ class FlowTable(Rows):
         Where a flow is followed the window is `anchored` to it: among 50,000 new flows a second a row number is
         out of date before its answer is here.
         """
+        self._wanted = False
         rows = max(1, self.visible_rows)
         first = max(0, self.top - rows // 2)
         count = self.top - first + rows + rows // 2
@@ -179,7 +182,7 @@ class FlowTable(Rows):
         # Under churn the followed flow may be elsewhere again in each answer: chase it every other time, or
         # question and answer would take turns without a pause.
         self._chasing = not self._covered(self.top) and not self._chasing
-        if self._chasing:
+        if self._chasing and not self._wanted:
             self._want()
         self.paint()
 
@@ -245,6 +248,7 @@ class FlowTable(Rows):
         first = max(0, self.top)
         count = min(self.visible_rows, self.total - first)
         if count > 0 and not self._covered(self.top):
+            self._wanted = True
             self.post_message(self.WindowWanted(self, first, count))
 
     def moved(self, by_hand: bool) -> None:
