@@ -72,7 +72,7 @@ class Dashboard(Panels):
             group_sort=(self.groups.sort, self.groups.descending),
             packets=self.packets.view() if self.shown("packets") else None,
             journeys=int(self.tracing or (self.burst is not None and self.burst.kind == "fire")),
-            rules=200 if self.shown("hooks") else 0,
+            rules=self.hooks.rules if self.shown("hooks") else 0,
             tunables=bool(self.pending),
             history=0 if self.lean else self.app.size.width // 2 if wide else 12,
         )

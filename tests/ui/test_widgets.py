@@ -239,6 +239,28 @@ async def test_hostile_rules_are_shown_and_not_obeyed() -> None:
     assert any("nft is not installed" in line for line in lines)
 
 
+async def test_enter_on_more_rules_asks_for_more() -> None:
+    rules = [Rule(text="-j ACCEPT", number=n, packets=n) for n in range(1, 4)]
+    long = Chain(
+        backend="nft", family="ip6", table="t", chain="c", hook="input", rules=rules, rules_total=100_000
+    )
+    lost = Loss(family="ip6", hook="input", after="mangle", before="filter", packets=4, cause="unknown")
+    widget = HookPath()
+    async with Host(widget).run_test(size=(100, 40)) as pilot:
+        widget.focus()
+        widget.show(s.hooks(chains=[long], losses=[lost]))
+        await pilot.pause()
+        assert "99,997 more rules  Enter shows more" in widget.as_text() and "−4 IPv6 unknown" in widget.as_text()  # fmt: skip
+        for wanted in (200, 800, 3200, 3200):
+            assert widget.rules == wanted
+            at = next(i for i, line in enumerate(widget.as_text().split("\n")[1:]) if "more rules" in line)
+            widget.go(widget.top + at)
+            await pilot.press("enter")
+        assert "Enter shows more" not in widget.as_text()
+        widget.clear()
+        assert widget.rules == 200
+
+
 async def test_rules_can_be_chosen_and_keep_the_cursor() -> None:
     widget = HookPath()
     app = Host(widget)

@@ -24,6 +24,8 @@ _RATES = 48
 """Narrower panels leave packets/s out: the rules' words matter more."""
 _KEPT = 40
 _WORDS = 60
+RULES, MOST_RULES = 200, 3200
+"""Rules of a chain that are asked for at first, and after Enter on "more rules" a few times."""
 OLD_S = 3.0
 """From here on a reading's age is said: large rule sets are read more rarely."""
 _APPEND = re.compile(r"^-A \S+ ")
@@ -34,7 +36,8 @@ def loss_words(loss: Loss) -> str:
     cause = clean(loss.cause) or "unknown"
     source = clean(loss.source)
     said = cause if by_rule(loss) or not source or source in cause else f"{cause} ({source})"
-    return f"−{loss.packets:,} {said}" if loss.is_loss else f"{loss.packets:,} fewer: {said}"
+    family = "IPv6 " if loss.family == "ip6" else ""
+    return f"−{loss.packets:,} {family}{said}" if loss.is_loss else f"{loss.packets:,} {family}fewer: {said}"
 
 
 def short_cause(loss: Loss) -> str:
@@ -67,6 +70,8 @@ class HookPath(Rows):
         self.reading: HooksReading | None = None
         self.order = "path"
         """`path`, or `hottest`: rules by packets/s."""
+        self.rules = RULES
+        """How many rules of each chain to ask for."""
         self.active: bool | None = None
         self.why = ""
         self._age = ""
@@ -111,6 +116,7 @@ class HookPath(Rows):
     def clear(self) -> None:
         """Forget everything: another target."""
         self.reading, self._items, self.top, self.cursor = None, [], 0, 0
+        self.rules = RULES
         self._rates.clear()
         self.note()
         self.paint()
@@ -167,6 +173,8 @@ class HookPath(Rows):
     def opened(self) -> None:
         if (found := self.selected) is not None:
             self.post_message(self.Opened(self, *found))
+        elif 0 <= self.cursor < len(self._items) and self._items[self.cursor].kind == "more":
+            self.rules = min(4 * self.rules, MOST_RULES)
 
     # ------------------------------------------------------------ layout
 
@@ -275,7 +283,8 @@ class HookPath(Rows):
                 ("  " + clip_words(said, max(0, width - width_of(name) - 2)) if said else "", style),
             ]
         if item.kind == "more":
-            return [("  │   " + "  " * item.depth + item.name, "muted")]
+            how = "  Enter shows more" if self.rules < MOST_RULES else ""
+            return [("  │   " + "  " * item.depth + item.name + how, "muted")]
         if item.kind == "stage":
             left: list[Run] = [
                 ("  ▼ ", "hook-idle" if idle else "hook"),
