@@ -254,14 +254,16 @@ class PacketLog(Rows):
         room = width - sum(width_of(text) for text, _ in start)
         flags = f"[{fields.flags}]" if fields.flags else fields.proto
         what = " ".join((f"{fields.source} > {fields.destination}", flags)) if fields.source else flags
-        body = clean(" ".join(part for part in (what, fields.info, f"len {fields.length}") if part))
+        body = clean(" ".join(part for part in (what, f"len {fields.length}", fields.info) if part))
         # Addresses and flags say which packet, the fate says what became of it: both before everything else.
         fate, fate_style = self._fate(row)
         fate = _short(fate, max(12, room - width_of(what) - 2))
-        taken = width_of(fate) + 2 if fate else 0
-        runs = [*start, (pad(clip_words(body, room - taken), max(0, room - taken)), "")]
-        if fate:
-            runs += [("  ", ""), (fate, fate_style)]
+        end: list[Run] = [("  ", ""), (fate, fate_style)] if fate else []
+        state = clean(row.ct_state)
+        if row.fate and state and width_of(body) + width_of(fate) + width_of(state) + 4 <= room:
+            end = [("  ", ""), (state, "muted"), *end]
+        taken = sum(width_of(text) for text, _ in end)
+        runs = [*start, (pad(clip_words(body, room - taken), max(0, room - taken)), ""), *end]
         if at == self.cursor and not self.following:
             style = "cursor" if self.has_focus else "cursor-blurred"
             runs = [(text, style) for text, _ in runs]
