@@ -18,6 +18,7 @@ from cttui.model.messages import Answer, Ask, FlowView, PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.ui.dialogs import Button, Buttons, Dialog, Read
+from cttui.ui.journey_text import fate_words
 from cttui.ui.prose import Prose
 from cttui.ui.questions import Paragraphs
 from cttui.ui.watch import Seen, Watch
@@ -175,8 +176,7 @@ def packet_paragraphs(packet: PacketRow, dissection: "Dissection | None" = None)
     """One packet: its line, what became of it, its layers once they are dissected, its bytes."""
     out: Paragraphs = [(packet_words.packet_line(packet), "value"), ""]
     if packet.fate:
-        lost = "lost" in packet.fate or "drop" in packet.fate
-        out.append(_pair("fate", clean(packet.fate), "fate-lost" if lost else ""))
+        out.append(_pair("ended", *fate_words(packet.fate)))
     if packet.ct_state:
         out.append(_pair("conntrack", clean(packet.ct_state)))
     kept = f", {len(packet.data):,} kept" if len(packet.data) < packet.length else ""

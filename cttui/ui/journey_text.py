@@ -129,6 +129,13 @@ def step_style(step: JourneyStep) -> str:
     return "hook-conntrack" if step.chain == "conntrack" and step.kind == "stage" else ""
 
 
+def fate_words(fate: str) -> tuple[str, str]:
+    """(words, style) of where a packet of the log ended."""
+    good = fate.startswith(("delivered", "sent", "taken over"))
+    lost = "lost " if fate.startswith("in ") else ""  # in conntrack, in routing
+    return lost + clean(fate), "fate-passed" if good else "fate-lost"
+
+
 def timeline(journey: Journey, flow_key_name: str = "") -> "Paragraphs":
     """One packet's end, its way with a line a step, and its flow.
 

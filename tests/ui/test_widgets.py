@@ -360,6 +360,18 @@ async def test_following_and_scrolling_back() -> None:
         assert " 0.011000 " in widget.as_text()
 
 
+async def test_a_packet_shows_its_end_and_its_flow_where_there_is_room() -> None:
+    row = msgspec.structs.replace(
+        s.packets(1).rows[0], fate="in conntrack: table full", ct_state="SYN_SENT [UNREPLIED]"
+    )
+    wide, narrow = [
+        (await shown(PacketLog(), s.packets(1, rows=[row]), (width, 5)))[1] for width in (160, 80)
+    ]
+    assert wide.rstrip(" ┃").endswith("  SYN_SENT [UNREPLIED]  lost in conntrack: table full")
+    assert "SYN_SENT" not in narrow and narrow.rstrip(" ┃").endswith("  lost in conntrack")
+    assert " len " in wide
+
+
 async def test_the_log_says_what_it_does_not_show() -> None:
     page = s.packets(20, rate_pps=38_000.0, total=1_000_000, kept=100_000, matched=100_000, dropped=17,
                      left_out="Left out: the SSH connection you watch through.", top=[("tcp 198.51.100.2 > 192.0.2.1 [S]", 15_892)], top_of=16_384)  # fmt: skip

@@ -13,6 +13,7 @@ from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.model.words import counted
 from cttui.ui.cells import Line, Run, clip, clip_words, pad, spread, width_of
+from cttui.ui.journey_text import fate_words
 from cttui.ui.rows import Rows
 
 _DIRECTIONS = {"broadcast": "bcast", "multicast": "mcast"}
@@ -256,10 +257,10 @@ class PacketLog(Rows):
         what = " ".join((f"{fields.source} > {fields.destination}", flags)) if fields.source else flags
         body = clean(" ".join(part for part in (what, f"len {fields.length}", fields.info) if part))
         # Addresses and flags say which packet, the fate says what became of it: both before everything else.
-        fate, fate_style = self._fate(row)
+        state = clean(row.ct_state)
+        fate, fate_style = fate_words(row.fate) if row.fate else (state, "fate-passed")
         fate = _short(fate, max(12, room - width_of(what) - 2))
         end: list[Run] = [("  ", ""), (fate, fate_style)] if fate else []
-        state = clean(row.ct_state)
         if row.fate and state and width_of(body) + width_of(fate) + width_of(state) + 4 <= room:
             end = [("  ", ""), (state, "muted"), *end]
         taken = sum(width_of(text) for text, _ in end)
@@ -269,14 +270,6 @@ class PacketLog(Rows):
             runs = [(text, style) for text, _ in runs]
             runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), style))
         return tuple(runs)
-
-    @staticmethod
-    def _fate(row: PacketRow) -> tuple[str, str]:
-        if row.fate:
-            good = row.fate.startswith(("delivered", "sent", "taken over"))
-            lost = "lost " if row.fate.startswith("in ") else ""  # in conntrack, in routing
-            return lost + clean(row.fate), "fate-passed" if good else "fate-lost"
-        return clean(row.ct_state), "fate-passed"
 
     def _only(self) -> str:
         """What the log is narrowed to."""
