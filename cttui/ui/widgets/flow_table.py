@@ -20,13 +20,12 @@ from cttui.model.safe import clean
 from cttui.ui.cells import Line, Run, clip, clip_middle, fit, pad, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Column, sensible, shares
+from cttui.ui.widgets.flow_marks import FlowMarks
 
 MARKER = 3
 """Cells of the marker column: space, marker, space."""
 LATE_S = 0.02
 """How long a key waits for its rows; then the cursor is painted where they will be."""
-NEW_S, FADE_S, CHANGED_S = 2.0, 5.0, 3.0
-"""A flow is new for 2 s and fading until 5 s; a changed one is marked for 3 s."""
 
 
 class FlowTable(Rows):
@@ -96,9 +95,7 @@ class FlowTable(Rows):
         self._at_top = True
         self._follow = 0
         self._asked = 0
-        self._marks: dict[int, tuple[tuple[object, ...], float]] = {}
-        self._began: float | None = None
-        self._now = 0.0
+        self._marks = FlowMarks()
         self._chasing = False
         self._wanted = False
         """Rows were asked for, and the question is still to come."""
@@ -164,12 +161,9 @@ class FlowTable(Rows):
 
     def show(self, page: FlowPage, *, now: float | None = None) -> None:
         """Take a page in and repaint what it changed. `now`: monotonic seconds, for the markers."""
-        self._now = time.monotonic() if now is None else now
-        if self._began is None:
-            self._began = self._now
         before = self._follow
         self.page, self.total = page, page.matched
-        self._remember_changes()
+        self._marks.see(page.rows, time.monotonic() if now is None else now)
         self._follow_cursor()
         self.settle()
         under = self.selected
@@ -189,7 +183,7 @@ class FlowTable(Rows):
     def clear(self) -> None:
         """Forget everything: another target, another filter."""
         self.page, self.total, self.top, self.cursor = FlowPage(), 0, 0, 0
-        self._at_top, self._follow, self._began = True, 0, None
+        self._at_top, self._follow = True, 0
         self._marks.clear()
         self._grown.clear()
         self.paint()
@@ -316,28 +310,6 @@ class FlowTable(Rows):
                 return
             at += width + 1
 
-    # ------------------------------------------------------------ markers
-
-    def _remember_changes(self) -> None:
-        marks: dict[int, tuple[tuple[object, ...], float]] = {}
-        for flow in self.page.rows:
-            # What changes with every packet (timeout, counters) is no news.
-            now = (flow.state, flow.status, flow.mark, flow.reply_src, flow.reply_dst, flow.helper)
-            was = self._marks.get(flow.key)
-            changed = was[1] if was is not None and was[0] == now else self._now if was is not None else -1e9
-            marks[flow.key] = (now, changed)
-        self._marks = marks
-
-    def _marker(self, flow: Flow) -> tuple[str, str]:
-        if flow.ended:
-            return "-", "flow-ended"
-        born = self._now - flow.born_s
-        if flow.born_s < FADE_S and self._began is not None and born > self._began:
-            return "+", "flow-new" if flow.born_s < NEW_S else "flow-fading"
-        if self._now - self._marks.get(flow.key, ((), -1e9))[1] < CHANGED_S:
-            return "*", "flow-changed"
-        return " ", ""
-
     # ------------------------------------------------------------ layout
 
     def _layout(self, width: int) -> list[tuple[Column, int]]:
@@ -377,7 +349,7 @@ class FlowTable(Rows):
         page, arrow = self.page, "▼" if self.descending else "▲"
         hidden = f"{page.fillers_hidden:,} filler hidden" if page.fillers_hidden else ""
         shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
-        if self._began is None:
+        if self._marks.begun is None:
             shown = ""  # no page yet, perhaps never: nobody has counted
         where = f" in {self.filtered_in}:" if self.filtered_in else ""
         chosen = f"filter{where} {clean(self.filter_text)}" if self.filter_text else ""
@@ -423,7 +395,7 @@ class FlowTable(Rows):
     def _line(
         self, flow: Flow, texts: dict[str, str], layout: list[tuple[Column, int]], width: int, i: int
     ) -> Line:
-        mark, mark_style = self._marker(flow)
+        mark, mark_style = self._marks.of(flow)
         whole = "flow-ended" if flow.ended else ""
         if self._base + i == self.cursor:
             whole = "cursor" if self.has_focus else "cursor-blurred"
