@@ -96,7 +96,7 @@ def parse(text: str, step: int = 2000) -> Iterator[list[SavedChain] | None]:
 async def read(listing: bytes, meter: Meter) -> list[SavedChain]:
     """Chains of one listing, giving way to others meanwhile."""
     chains: list[SavedChain] = []
-    for step in parse(listing.decode("utf-8", "surrogateescape")):
+    for step in parse(listing.decode("utf-8", "backslashreplace")):
         if step is None:
             await meter.give_way()
         else:

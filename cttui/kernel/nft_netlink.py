@@ -58,8 +58,8 @@ def u32(kind: int, value: int) -> bytes:
 
 
 def text(kind: int, value: str) -> bytes:
-    """A NUL-terminated name."""
-    return attr(kind, value.encode() + b"\0")
+    """A NUL-terminated name; bytes that are no text come back as they came."""
+    return attr(kind, value.encode("utf-8", "surrogateescape") + b"\0")
 
 
 def message(kind: int, flags: int, seq: int, family: int, body: bytes = b"", subsys: int = NFNL_SUBSYS_NFTABLES, res_id: int = 0) -> bytes:  # fmt: skip

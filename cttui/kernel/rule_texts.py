@@ -5,6 +5,7 @@ right however late it is read.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterable
 
@@ -42,6 +43,11 @@ _BETWEEN = b', {"rule": '
 """Between two elements of nft's output; inside a JSON string the quotes would be escaped."""
 
 
+def _plain(name: str) -> bool:
+    """Whether a name can be an argument of nft."""
+    return re.fullmatch(r"[\w/.-]+", name, re.ASCII) is not None
+
+
 class RuleTexts:
     """The texts of every chain of nf_tables. `failed` says, by command, why its last run failed."""
 
@@ -72,19 +78,22 @@ class RuleTexts:
         xt_rules = await self._iptables(tools, shown, tables, meter)
         native = sorted(t for t in tables if self.backend(*t) == "nft")
         if native and tools.nft is not None:
-            # `list ruleset` would print iptables' tables again; with many rules there, one table at a time.
-            if xt_rules > 2000:
-                commands = [["list", "table", *table] for table in native]
+            # `list ruleset` would print iptables' tables again; with many rules there, one table at a time. A
+            # name that is no text makes nft fail for everything.
+            named = [t for t in native if _plain(t[1])]
+            if xt_rules > 2000 or named != native:
+                commands = [["list", "table", *table] for table in named]
             else:
                 commands = [["list", "ruleset"]]
             for command in commands:
                 try:
                     out = await meter.run(tools.nft, "-j", "-t", *command)
-                except (OSError, ChildFailedError) as e:
+                    await self._take_json(out, set(native), meter)
+                # ValueError: bytes that are no text, or no JSON
+                except (OSError, ChildFailedError, msgspec.DecodeError, ValueError) as e:
                     self.failed["nft"] = f"Rules of native nftables have no text: {e}."
                     continue
                 self.failed.pop("nft", None)
-                await self._take_json(out, set(native), meter)
         self._cost_s = meter.spent_s if meter.spent_s > CHEAP_S else 0.0
         self._read_at_s = time.monotonic()
         for key in stale:

@@ -74,6 +74,8 @@ class Reader:
             self._reading_texts = asyncio.create_task(work, name="rule texts")
         if self._reading_texts is not None and (whole or total <= BIG_RULES):
             await meter.outside(self._reading_texts)
+        if self._reading_texts is not None and not self._reading_texts.done():
+            missing.append(f"The texts of {total:,} rules are being read; their counters are here already.")
         missing += self._texts.failed.values()
         missing += self._not_installed(tools, [c for c in shown.values() if c.handles])
         out = []
@@ -140,18 +142,23 @@ class Reader:
         return out
 
 
+def _sayable(name: str) -> str:
+    """A name of any bytes as text that can be sent: `\\xff`."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def _nft_chain(chain: nft_rules.RawChain, texts: Texts) -> ChainRules:
     return ChainRules(
         backend=texts.backend,
         family=chain.family,
-        table=chain.table,
-        chain=chain.chain,
+        table=_sayable(chain.table),
+        chain=_sayable(chain.chain),
         texts=texts,
         packets=chain.packets,
         sizes=chain.sizes,
         hook=chain.hook,
         priority=chain.priority,
-        device=chain.device,
+        device=_sayable(chain.device),
         policy=chain.policy if chain.hook else "",
         policy_packets=chain.policy_packets,
         policy_bytes=chain.policy_bytes,

@@ -125,8 +125,7 @@ class Looking:
     def rule_order(self) -> None:
         """Rules by path or by rate."""
         self.view.rule_order = "hottest" if self.view.rule_order == "path" else "path"
-        self.dashboard.hooks.order = self.view.rule_order
-        self.dashboard.hooks.paint()
+        self.dashboard.hooks.order_by(self.view.rule_order)
         self.session.poke()
 
     async def sort(self) -> None:

@@ -102,6 +102,31 @@ def test_hostile_comments_stay_with_their_rule(netns):
     assert texts(got, "nft") == [("inet", "t", "c", ["counter drop comment \"}, {'rule': { [/b]\""])]
 
 
+NO_TEXT = """
+import asyncio, msgspec
+from cttui.kernel import nft_netlink as nl, rules
+sock = nl.NftSocket()
+table = nl.text(1, "t\\udcff")
+sock.transact([(nl.NFT_MSG_NEWTABLE, nl.NLM_F_CREATE, 2, table), (nl.NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, 2, table + nl.text(3, "c\\udcfe"))])
+chains = asyncio.run(rules.Reader().read(whole=True)).chains
+print(msgspec.json.encode([(c.backend, c.table, c.chain, [r.text for r in c.rules]) for c in chains]).decode())
+"""
+
+
+def test_bytes_that_are_no_text_are_shown_as_bytes(netns):
+    for tool in ("iptables-nft", "iptables-legacy"):
+        netns.run(tool, "-A", "INPUT", "-m", "comment", "--comment", b"a\xff\xfeb", "-j", "ACCEPT")
+    netns.run("nft", "add table ip u; add chain ip u c; add rule ip u c counter drop")
+    done = subprocess.run([*netns.prefix, sys.executable, "-c", NO_TEXT], cwd=ROOT, capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    got = [entry for entry in json.loads(done.stdout) if entry[3] or entry[1] == "t\\xff"]
+    said = ['-m comment --comment "a\\xff\\xfeb" -j ACCEPT']
+    assert sorted(got) == [
+        ["iptables-legacy", "filter", "INPUT", said], ["iptables-nft", "filter", "INPUT", said],
+        ["nft", "t\\xff", "c\\xfe", []], ["nft", "u", "c", ["counter drop"]],
+    ]  # fmt: skip
+
+
 def test_rules_added_between_readings_get_their_text_and_others_keep_theirs(netns):
     netns.run("iptables-nft", "-A", "INPUT", "-p", "udp", "-j", "DROP")
     netns.run("nft", "add table ip t; add chain ip t c; add rule ip t c counter")
