@@ -211,6 +211,7 @@ async def _syns(s: Stage) -> None:
 
 async def _full(s: Stage) -> None:
     await s.burst()
+    await s.until(lambda: "table full" in s.app.dashboard.hooks.as_text())
     await s.picture("full", SMALL, MIDDLE, LARGE)
     await s.themes("full", MIDDLE)
     await s.press("f4")

@@ -31,9 +31,13 @@ class Sample:
     @property
     def full(self) -> bool | None:
         """Whether the table is at its limit; None where either number can't be read."""
-        if self.count is None or self.maximum is None:
-            return None
-        return bool(self.maximum) and self.count >= self.maximum
+        return _at_limit(self.count, self.maximum)
+
+
+def _at_limit(count: int | None, maximum: int | None) -> bool | None:
+    if count is None or maximum is None:
+        return None
+    return bool(maximum) and count >= maximum
 
 
 def read_number(name: str) -> int | None:
@@ -63,6 +67,12 @@ class Counters:
     _history: dict[str, collections.deque[float]] = field(
         default_factory=lambda: {name: collections.deque(maxlen=KEPT) for name in HISTORY}
     )
+
+    def saw_full(self) -> bool | None:
+        """Whether the table is at its limit now, or was in any reading so far."""
+        now = _at_limit(read_number("nf_conntrack_count"), read_number("nf_conntrack_max"))
+        self.was_full = self.was_full or now
+        return self.was_full
 
     def read(self, now: float, new: int, ended: int, exact: bool) -> Sample:
         """One sample; `new` and `ended` are the store's totals, `exact` whether events stand behind them."""

@@ -99,7 +99,9 @@ class HookWatch:
             after, last = self._read_stages(), self._read_stages()
             self._last = Look(now, before, rules, stats, network, after, last)
             self.active = conntrack_active(rules, alone=self._alone)
-            self._losses = losses_between(self._base, self._last, self._counters.was_full) if self._base else []  # fmt: skip
+            # Read here: the sample that sees the table full may come after the first packets it cost.
+            full = self._counters.saw_full()
+            self._losses = losses_between(self._base, self._last, full) if self._base else []
             return self._last
 
     def _read_stages(self) -> list[Stage]:
