@@ -150,8 +150,8 @@ async def compile_pcap(expression: str) -> bytes:
     tcpdump = shutil.which("tcpdump") or shutil.which("tcpdump", path="/usr/sbin:/sbin:/usr/bin")
     if tcpdump is None:
         raise FaultError(
-            "no-tcpdump", "tcpdump, which compiles pcap expressions, is not installed",
-            "install tcpdump, or use the filter words of the flow table",
+            "no-tcpdump", "tcpdump, which compiles pcap expressions, is not installed.",
+            "Install tcpdump, or use the filter words of the flow table.",
         )  # fmt: skip
     child = await asyncio.create_subprocess_exec(
         tcpdump, "-y", "RAW", "-ddd", "--", expression,
@@ -161,11 +161,11 @@ async def compile_pcap(expression: str) -> bytes:
         out, err = await asyncio.wait_for(child.communicate(), 10)
     except TimeoutError:
         child.kill()
-        raise FaultError("bad-filter", "tcpdump took too long to compile the expression", "") from None
+        raise FaultError("bad-filter", "tcpdump took too long to compile the expression.") from None
     if child.returncode != 0:
         lines = [line for line in err.decode(errors="replace").splitlines() if line.startswith("tcpdump:")]
         why = lines[-1].removeprefix("tcpdump: ") if lines else f"tcpdump ended with {child.returncode}"
-        raise FaultError("bad-filter", f"tcpdump: {why}", "man 7 pcap-filter describes the expressions")
+        raise FaultError("bad-filter", f"tcpdump: {why}.", "man 7 pcap-filter describes the expressions.")
     return parse_ddd(out.decode())
 
 

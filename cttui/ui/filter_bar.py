@@ -32,6 +32,8 @@ def judge(text: str) -> tuple[str, int, str]:
 
 def judge_packets(text: str) -> tuple[str, int, str]:
     """As `judge`, for the packet log: a packet has fewer attributes than a flow."""
+    if text.lstrip().startswith("pcap:"):
+        return "A pcap expression chooses what is captured; what is shown is chosen by filter words", 0, ""
     wrong = judge(text)
     if wrong[0]:
         return wrong

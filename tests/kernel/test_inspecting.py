@@ -215,6 +215,8 @@ async def test_the_log_of_a_host_is_asked_for_filtered_and_narrowed(
         await d.until("5 packets")
         await d.press("slash", *"unreplied")
         await d.until("A packet has no")
+        await d.press("escape", "slash", *"pcap:tcp")
+        await d.until("what is shown is chosen by filter words")
         await d.press("escape", "P")
         await d.until("Packet log off")
 
