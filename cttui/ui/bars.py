@@ -3,11 +3,11 @@
 import time
 from collections.abc import Callable
 
-from textual import events
 from textual.message import Message
 
 from cttui.model.messages import Welcome
 from cttui.ui.cells import Cells, Line, Run, spread, width_of
+from cttui.ui.offers import Offers
 from cttui.ui.session import Phase, State
 
 STALE_S = 3.0
@@ -127,7 +127,7 @@ class Header(Cells):
         ]
 
 
-class KeyBar(Cells):
+class KeyBar(Offers):
     """The last line: keys and what they do, as many as fit; a click presses one."""
 
     DEFAULT_CSS = "KeyBar { height: 1; dock: bottom; background: $panel; }"
@@ -142,7 +142,6 @@ class KeyBar(Cells):
     def __init__(self, entries: Callable[[], list[tuple[str, str, str]]] | None = None) -> None:
         super().__init__(id="keybar")
         self._entries: list[tuple[str, str, str]] = entries() if entries else []
-        self._spans: list[tuple[int, int, str]] = []
 
     def show(self, entries: list[tuple[str, str, str]]) -> None:
         """(action id, key, label) in order."""
@@ -155,20 +154,14 @@ class KeyBar(Cells):
         # help and quit are the last to go: from the end, whatever precedes them makes room.
         while len(chosen) > 2 and sum(_entry_width(e) for e in chosen) > width:
             chosen.pop(-3)
-        line: list[Run] = []
-        self._spans = []
-        x = 0
-        for id_, key, label in chosen:
-            end = x + _entry_width((id_, key, label))
-            self._spans.append((x, end, id_))
-            line += [(f" {key}", "key"), (f" {label} ", "label")]
-            x = end
-        return [tuple(line)]
+        return [
+            self.side_by_side(
+                (id_, [(f" {key}", "key"), (f" {label} ", "label")]) for id_, key, label in chosen
+            )
+        ]
 
-    def on_click(self, event: events.Click) -> None:
-        for start, end, id_ in self._spans:
-            if start <= event.x < end:
-                self.post_message(self.Pressed(id_))
+    def press(self, id_: str) -> None:
+        self.post_message(self.Pressed(id_))
 
 
 def _entry_width(entry: tuple[str, str, str]) -> int:

@@ -16,8 +16,9 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from cttui.ui.cells import Cells, Line, Run, clip_words, pad, width_of
+from cttui.ui.cells import Line, clip_words, pad, width_of
 from cttui.ui.fields import Field, Says
+from cttui.ui.offers import Offers
 from cttui.ui.prose import Prose
 from cttui.ui.rows import Rows
 
@@ -49,7 +50,7 @@ class Button:
     style: str = "key"
 
 
-class Buttons(Cells):
+class Buttons(Offers):
     """Answers side by side, each with its key."""
 
     DEFAULT_CSS = "Buttons { height: 1; margin-top: 1; }"
@@ -64,7 +65,6 @@ class Buttons(Cells):
     def __init__(self, buttons: Sequence[Button]) -> None:
         super().__init__()
         self._buttons = list(buttons)
-        self._spans: list[tuple[int, int, str]] = []
 
     def show(self, buttons: Sequence[Button]) -> None:
         """Other answers."""
@@ -72,23 +72,17 @@ class Buttons(Cells):
         self.paint()
 
     def lay_out(self, width: int, height: int) -> list[Line]:
-        line: list[Run] = []
-        self._spans = []
-        x = 0
         taken = sum(width_of(button.key + button.label) + 6 for button in self._buttons)
         gap = "   " if taken <= width else " "
-        for button in self._buttons:
-            runs: list[Run] = [(f" {button.key} ", button.style), (f" {button.label}{gap}", "label")]
-            end = x + sum(width_of(t) for t, _ in runs)
-            self._spans.append((x, end, button.id))
-            line += runs
-            x = end
-        return [tuple(line)]
+        return [
+            self.side_by_side(
+                (button.id, [(f" {button.key} ", button.style), (f" {button.label}{gap}", "label")])
+                for button in self._buttons
+            )
+        ]
 
-    def on_click(self, event: events.Click) -> None:
-        for start, end, id_ in self._spans:
-            if start <= event.x < end:
-                self.post_message(self.Pressed(id_))
+    def press(self, id_: str) -> None:
+        self.post_message(self.Pressed(id_))
 
 
 class Confirm(Dialog[str | None]):
