@@ -8,7 +8,8 @@ import pytest
 from textual import events
 
 from cttui.client.config import override, parse
-from cttui.ui.dialogs import Menu
+from cttui.ui.bars import KeyBar
+from cttui.ui.dialogs import Buttons, Menu
 from cttui.ui.layouts import layout_for
 from cttui.ui.session import Phase
 
@@ -233,6 +234,16 @@ async def test_help_explains_the_panel_in_focus(play: Play) -> None:
         await d.press("3", "f1")
         await d.until("a log as tcpdump writes it", asking=False)
         assert "Follow the newest" in d.text
+
+
+async def test_what_is_offered_can_be_clicked(play: Play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        at = d.text.splitlines()[-1].index("? help")
+        await d.pilot.click(KeyBar, offset=(at, 0))
+        await d.until("Keys of this panel", asking=False)
+        await d.pilot.click(Buttons, offset=(1, 0))
+        await d.until("fire 10 SYNs", asking=False)
 
 
 async def test_quit(play: Play) -> None:
