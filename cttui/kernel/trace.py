@@ -110,6 +110,11 @@ class Trace:
         """For add_reader."""
         return self._netlink.fileno()
 
+    @property
+    def buffer(self) -> int:
+        """Bytes of the receive buffer, as the kernel counts them."""
+        return self._netlink.receive_buffer
+
     def close(self) -> None:
         """Leave the group."""
         self._netlink.close()

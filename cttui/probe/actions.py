@@ -38,7 +38,7 @@ from cttui.model.words import are, counted
 from cttui.probe import headroom, sandbox, stimuli
 from cttui.probe.injector import FireReport
 from cttui.probe.jobs import Progress
-from cttui.probe.traces import share_of_burst
+from cttui.probe.traces import Share, share_of_burst
 from cttui.probe.warden import WardenError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ RULE_TOOLS = frozenset(
 """Commands that Rules may run."""
 COMMAND_S = 20.0
 FILL_ROUNDS = 8
-MOST_OF_SEND = 100
+MOST_OF_SEND = Share(100)
 """Packets that are traced while an application sends: its own, what comes of them, and what is sent again."""
 HOLD_S = 1.0
 """How long a burst may take to reach its queue."""
@@ -175,12 +175,12 @@ class Actions:
         self,
         send: Callable[[], Awaitable[_T]],
         settle_s: float,
-        traced: int,
+        traced: Share,
         hooks: Sequence[str] = ("prerouting",),
     ) -> tuple[_T, Result]:
-        """What `send` returned and what it changed. Up to `traced` of its packets are traced (0: none)."""
+        """What `send` returned and what it changed; a share of its packets is traced."""
         e = self._engine
-        armed = traced > 0 and await self._trace(traced, hooks)
+        armed = traced.packets > 0 and await self._trace(traced, hooks)
         try:
             before = await e.measure.baseline()
             done = await send()
@@ -192,10 +192,10 @@ class Actions:
                 e.traces.disarm()
         return done, result
 
-    async def _trace(self, packets: int, hooks: Sequence[str]) -> bool:
+    async def _trace(self, share: Share, hooks: Sequence[str]) -> bool:
         """Arm the trace of what is sent. Where the kernel has none (before Linux 5.12), that goes without."""
         try:
-            await self._engine.traces.arm(packets, hooks=hooks)
+            await self._engine.traces.arm(share.packets, hooks=hooks, at_once=share.at_once)
         except OSError as error:
             self._engine.notice("warning", f"The burst was not traced: {error.strerror}.")
             return False
@@ -408,6 +408,6 @@ class Actions:
         return Result(answer=f"{action.what}: {words}.")
 
 
-def _share(fire: Fire) -> int:
-    """How many packets of a burst are traced."""
-    return share_of_burst(fire.count, fire.rate_pps) if fire.trace else 0
+def _share(fire: Fire) -> Share:
+    """How much of a burst is traced."""
+    return share_of_burst(fire.count, fire.rate_pps) if fire.trace else Share(0)

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from cttui.kernel import ctnetlink, netstat, sysctl
 from cttui.kernel.nft_netlink import NftSocket
@@ -22,22 +23,35 @@ from cttui.probe.rule_book import RuleBook
 from cttui.probe.trace_filter import alternatives
 
 MOST_BURST, MOST_AT_ONCE = 10_000, 1_000
-"""Packets of a burst that are traced, and of one faster than LOSSLESS_PPS: their messages fit a buffer whole."""
+"""Packets of a burst that are traced, and of one faster than LOSSLESS_PPS."""
+BYTES_A_PACKET = 48 << 10
+"""What one packet's messages take of a receive buffer: 13 to 16 of them, 2.7 to 3.1 kB each with their skb."""
 LOSSLESS_PPS = 5_000.0
 MOST_PAST = 20_000
 """Packets of earlier traces whose ends the log still shows."""
-GATHER_S = 0.01
-"""How long messages wait: 600 of them at 5,000 packets a second, a tenth of the smallest buffer we get."""
+GATHER_S, GATHERED = 0.01, 1 / 8
+"""How long messages wait, and how much of the buffer they take meanwhile at LOSSLESS_PPS, at most."""
 _NEARLY_FULL = 0.95
 """From here on the garbage collector frees entries (gc_worker): a table that was full may be a little below."""
 
 ReadRules = Callable[[], Awaitable[RuleSet]]
 
 
-def share_of_burst(count: int, rate_pps: float) -> int:
-    """How many packets of a burst are traced, so that no message is lost and a fast one stays fast."""
+class Share(NamedTuple):
+    """How many packets are traced at most; `at_once`: no more than the listener's buffer holds."""
+
+    packets: int
+    at_once: bool = False
+
+
+def share_of_burst(count: int, rate_pps: float) -> Share:
+    """How many packets of a burst are traced, so that no message is lost and a fast one stays fast.
+
+    Of one slower than LOSSLESS_PPS messages are read as they come; the others' have to fit the buffer, which is
+    small where its size can't be forced (an ordinary user's sandbox).
+    """
     slow = 0 < rate_pps <= LOSSLESS_PPS
-    return min(count, MOST_BURST if slow else MOST_AT_ONCE)
+    return Share(min(count, MOST_BURST if slow else MOST_AT_ONCE), not slow)
 
 
 class Traces:
@@ -55,6 +69,7 @@ class Traces:
         self._network: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._gather: asyncio.TimerHandle | None = None
+        self._gather_s = GATHER_S
 
     @property
     def armed(self) -> bool:
@@ -62,9 +77,17 @@ class Traces:
         return self._table.armed
 
     async def arm(
-        self, packets: int, filter: str = "", seconds: float = 0.0, hooks: Sequence[str] = ("prerouting",)
+        self,
+        packets: int,
+        filter: str = "",
+        seconds: float = 0.0,
+        hooks: Sequence[str] = ("prerouting",),
+        *,
+        at_once: bool = False,
     ) -> None:
         """Trace the next `packets` (at most MOST_PACKETS) that match, for `seconds` (0: until disarmed).
+
+        `at_once`: they come faster than their messages are read.
 
         The journeys before give way. Raises FaultError, OSError (EPERM, EOPNOTSUPP before Linux 5.12).
         """
@@ -80,6 +103,10 @@ class Traces:
         self._listener = Trace()
         try:
             self._stats, self._network = self._counters()
+            held = self._listener.buffer // BYTES_A_PACKET
+            self._gather_s = min(GATHER_S, held / LOSSLESS_PPS * GATHERED)
+            if at_once:
+                packets = max(1, min(packets, held))
             self._table.arm(packets, tests, hooks)
         except OSError:
             self._close_listener()
@@ -110,7 +137,7 @@ class Traces:
         if self._listener is not None:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._listener.fileno())
-            self._gather = loop.call_later(GATHER_S, self._gathered)
+            self._gather = loop.call_later(self._gather_s, self._gathered)
 
     def _gathered(self) -> None:
         """Take what has gathered, a batch a turn of the loop, then wait for more."""
