@@ -18,8 +18,10 @@ def main() -> int:
         from cttui.probe.warden import main as warden
 
         return warden(sys.argv[2:])
-    from cttui.cli.main import main as cli
-
+    try:
+        from cttui.cli.main import main as cli
+    except KeyboardInterrupt:  # later ones are the command line's
+        return 130
     return cli(sys.argv[1:])
 
 
