@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from live import live
 from sandboxed import REPOSITORY, python_for_nobody
 from test_deaths import wait_until
 
 from cttui.client import targets
+from cttui.model.messages import Fill
 from cttui.ui.lab import TaleScreen
 
 MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
@@ -174,6 +176,31 @@ async def test_the_settings_offer_it(high: int) -> None:
         await d.press("y")
         await d.until("7 free")
     wait_until(lambda: limit() == high)
+
+
+@pytest.mark.usefixtures("full_table")
+async def test_the_settings_ask_about_memory() -> None:
+    async with live(targets.sandbox()) as d:
+        doing = d.app.doing
+        really = doing.do
+
+        async def careful(action: object) -> int:
+            if isinstance(action, Fill):
+                action = msgspec.structs.replace(action, ask_above_bytes=1)
+            return await really(action)
+
+        doing.do = careful  # type: ignore[method-assign]
+        for answer, then in (("escape", "That much is filled only"), ("y", "7 free")):
+            if answer == "escape":
+                await d.press("t")
+            await d.until("free slots")
+            await d.press("home", "enter")
+            await d.until("How many slots")
+            await d.press("enter")
+            await d.until("Fill the table?")
+            assert re.search(r"takes 26\d,\d\d\d entries, 1\d\d MB", d.text)
+            await d.press(answer)
+            await d.until(then)
 
 
 PATCHED = """
