@@ -24,7 +24,7 @@ from cttui.ui.widgets.flow_marks import FlowMarks
 
 MARKER = 3
 """Cells of the marker column: space, marker, space."""
-LATE_S = 0.02
+LATE_S = 0.012
 """How long a key waits for its rows; then the cursor is painted where they will be."""
 
 
