@@ -16,7 +16,9 @@ from pathlib import Path
 WIDTH, HEIGHT = 110, 32
 STORY: tuple[tuple[float, str, str], ...] = (
     (3.0, "b", "10 SYNs into an empty table"),
-    (3.0, "t", "the settings"),
+    (3.0, "R", "a new sandbox: in this one the same SYNs would meet their entries"),
+    (1.5, "y", "yes"),
+    (2.5, "t", "the settings"),
     (1.5, "\r", "free slots"),
     (1.2, "\r", "7, as suggested"),
     (3.5, "\x1b", "back"),

@@ -156,6 +156,13 @@ async def _film(s: Stage) -> None:
 
     await s.burst()
     await shot(3.0)
+    # In this sandbox the same SYNs would meet their entries: nothing new, nothing lost.
+    await s.press("R")
+    await shot(1.2)
+    await s.pilot.press("y")
+    await s.until(lambda: (a := s.app.dashboard.answer) is not None and a.table.count == 0)
+    await s.readings(2)
+    await shot(1.5)
     await s.press("t")
     await shot(1.2)
     await s.press("enter")
@@ -170,6 +177,7 @@ async def _film(s: Stage) -> None:
     await s.press("escape")
     await shot(1.0)
     await s.burst()
+    await s.until(lambda: "table full" in s.app.dashboard.hooks.as_text())
     await shot(4.0)
     await s.press("f4")
     await shot(5.0)

@@ -82,7 +82,7 @@ def why_empty(
             "An empty table in a network of its own: the host is not touched.",
             "",
             f"  {key('fire')}  fire 10 SYNs and see 10 flows",
-            f"  {key('tunables')}  leave only 7 slots free, then {key('fire')} again: where do 3 packets go?",
+            f"  {key('tunables')}  leave only 7 slots free, then {key('fire')}: where do 3 packets go?",
             f"  {key('tales')}  the experiments, each with its prediction",
             f"  {key('compose')}  compose packets of your own",
             f"  {key('help')}  everything else",
