@@ -55,7 +55,9 @@ def script(tale: Tale) -> str:
                 body.append("baseline")
             body += _move(move, fills)
         if step.undisturbed:
-            body.append(parts.UNDISTURBED.strip())
+            body.append(parts.TAKEN.strip().replace("@BEFORE@", parts.FULL_OF_EVICTABLE))
+        elif not step.forgets and any(isinstance(move, FillTo) for move in step.moves):
+            body.append(parts.TAKEN.strip().replace("@BEFORE@", parts.FILLED))
         body += [_expectation(e, tale) for e in step.expect]
         body.append("")
     body.append("exit $failed")

@@ -225,11 +225,14 @@ print("ready", flush=True)
 time.sleep(600)
 """
 
-UNDISTURBED = r"""
-# What neither a new flow nor early_drop explains went to the garbage collector: then this measures nothing.
-taken=$((limit + $(counter iptables-save mangle PREROUTING 1) - $(stat early_drop) - $(entries)))
-if [ $taken != 0 ]; then echo "SKIPPED: the garbage collector took $taken entries meanwhile, run this again"; exit 4; fi
+TAKEN = r"""
+# What neither a new flow nor early_drop explains went to the garbage collector, and left slots: this measures nothing.
+taken=$((@BEFORE@ - $(stat early_drop) - $(entries)))
+if [ $taken -gt 0 ]; then echo "SKIPPED: the garbage collector took $taken entries meanwhile, run this again"; exit 4; fi
 """
+FILLED = "count_before + $(new)"
+FULL_OF_EVICTABLE = "limit + $(counter iptables-save mangle PREROUTING 1)"
+"""@BEFORE@: what the table would hold. Evictable fillers go before the baseline already."""
 
 LOCK = "flock /sys/module/nf_conntrack "
 """One full table on a machine at a time; the sandbox's Fill takes the same lock (probe.headroom)."""
