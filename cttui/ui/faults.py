@@ -58,11 +58,12 @@ def why_empty(
         lines = ["Conntrack is not active in this namespace: packets pass without an entry."]
         if table.active_why:
             lines.append(clean(table.active_why))
-        lines.append(
-            "A rule that needs it switches it on, e.g. `iptables -t raw -A PREROUTING -j CT`."
-            if sandbox
-            else "A firewall with `ctstate` or NAT rules switches it on. Nothing needs to be done."
-        )
+        if not sandbox:
+            lines.append("A firewall with `ctstate` or NAT rules switches it on. Nothing needs to be done.")
+        elif missing := welcome.cannot.get("iptables", "") if welcome is not None else "":
+            lines.append(clean(missing))
+        else:
+            lines.append("A rule that needs it switches it on, e.g. `iptables -t raw -A PREROUTING -j CT`.")
         return lines
     if fillers_hidden:
         return [

@@ -70,6 +70,18 @@ def without_user_namespaces(argv: list[str]) -> list[str]:
     return [*argv[:at], "unshare", "--user", "--map-root-user", "sh", "-c", script, "sh", *argv[at:]]
 
 
+def in_mounts(script: str) -> tuple[str, ...]:
+    """A prefix: a mount namespace of its own in which `script` has run."""
+    return ("unshare", "--mount", "sh", "-ec", f'{script}; exec "$@"', "sh")
+
+
+NO_CONNTRACK = ("unshare", "--net", *in_mounts("mount -t tmpfs none /proc/sys/net/netfilter"))
+NO_FIREWALL_TOOLS = in_mounts(
+    "for f in /usr/sbin/xtables-nft-multi /usr/sbin/xtables-legacy-multi /usr/sbin/nft; do "
+    "[ ! -e $f ] || mount --bind /dev/null $f; done"
+)
+
+
 def run(code: str, *, user: bool = False, timeout: float = 60, **args: object) -> dict[str, Any]:
     """The last line that `code` reported, run after PRELUDE in namespaces of its own; it finds `args` in ARGS."""
     if os.geteuid() != 0:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sandboxed import python_for_nobody, without_user_namespaces
+from sandboxed import NO_CONNTRACK, NO_FIREWALL_TOOLS, python_for_nobody, without_user_namespaces
 
 pytestmark = [pytest.mark.kernel, pytest.mark.skipif(os.geteuid() != 0, reason="needs root to break things")]
 
@@ -38,18 +38,6 @@ def fault(done: subprocess.CompletedProcess[str], code: int) -> str:
     assert first.startswith("cttui: ")
     assert all(line.startswith("       ") for line in rest)
     return " ".join(done.stderr.split())
-
-
-def in_mounts(script: str) -> tuple[str, ...]:
-    """A prefix: a mount namespace of its own in which `script` has run."""
-    return ("unshare", "--mount", "sh", "-ec", f'{script}; exec "$@"', "sh")
-
-
-NO_CONNTRACK = ("unshare", "--net", *in_mounts("mount -t tmpfs none /proc/sys/net/netfilter"))
-NO_FIREWALL_TOOLS = in_mounts(
-    "for f in /usr/sbin/xtables-nft-multi /usr/sbin/xtables-legacy-multi /usr/sbin/nft; do "
-    "[ ! -e $f ] || mount --bind /dev/null $f; done"
-)
 
 
 @pytest.mark.parametrize("words", [("snapshot",), ("snapshot", "--json"), ("flows",)], ids=" ".join)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandboxed import python_for_nobody, without_user_namespaces
+from sandboxed import NO_CONNTRACK, NO_FIREWALL_TOOLS, python_for_nobody, without_user_namespaces
 from test_deaths import alive, descendants, host_state, namespaces, wait_until
 
 pytestmark = [
@@ -268,6 +268,38 @@ def test_forbidden_namespaces_are_said(tmux: Any) -> None:
     assert "kernel.apparmor_restrict_unprivileged_userns" in flat
     assert "Traceback" not in screen
     _quit(tmux)
+
+
+def test_a_kernel_without_conntrack_is_said(tmux: Any) -> None:
+    tmux.start([*NO_CONNTRACK, *command("root")])
+    screen = tmux.wait_for("no connection tracking", "modprobe nf_conntrack")
+    assert "Traceback" not in screen
+    _quit(tmux)
+
+
+def test_missing_firewall_tools_are_said(tmux: Any) -> None:
+    tmux.start([*NO_FIREWALL_TOOLS, *command("root"), "--sandbox"])
+    screen = tmux.wait_for("Conntrack is not active", "iptables is not installed")
+    assert "Install iptables." in " ".join(screen.split())
+    assert "Traceback" not in screen
+    _quit(tmux)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--netns", "no-such-name"), "no network namespace no-such-name"),
+        (("--pid", "4194305"), "no process 4194305"),  # over PID_MAX_LIMIT
+    ],
+    ids=["netns", "pid"],
+)
+def test_unknown_targets_end_with_a_sentence(
+    tmux: Any, cttui: list[str], words: tuple[str, ...], said: str
+) -> None:
+    tmux.start([*cttui, *words])
+    screen = tmux.wait_for("exit code 2")
+    assert said in " ".join(screen.split())
+    assert "Traceback" not in screen
 
 
 def test_small_terminal(tmux: Any) -> None:
