@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cttui.model.safe import cell_width, clean, fit
+from cttui.model.safe import clean
 
 FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -58,19 +58,3 @@ def test_limit(text: str | bytes, limit: int) -> None:
     elif limit:
         assert cut[-1] == "…"
         assert whole.startswith(cut[:-1])
-
-
-@given(st.text(), st.integers(0, 20))
-def test_fit_keeps_within_the_cells(text: str, cells: int) -> None:
-    text = clean(text)
-    cut = fit(text, cells)
-    assert cell_width(cut) <= cells
-    assert cut == text or cut == "" or (cut[-1] == "…" and text.startswith(cut[:-1]))
-
-
-def test_widths() -> None:
-    assert cell_width("abc") == 3
-    assert cell_width("北京") == 4
-    assert cell_width("e\u0301") == 1
-    assert fit("北京市", 5) == "北京…"
-    assert fit("北京市", 4) == "北…"

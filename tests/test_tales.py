@@ -10,14 +10,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from bursts import packets
 
 from cttui.cli import faults
 from cttui.cli import tale as command
 from cttui.client.filling import Permission, Question
 from cttui.client.targets import Target
-from cttui.lab import compose, moves, runner
+from cttui.lab import moves, runner
 from cttui.lab.moves import Burst, Commands, FillTo, Held
 from cttui.lab.predictions import Bound, Passing
+from cttui.lab.preview import packet
 from cttui.lab.readings import Counter, NewFlows, Stat
 from cttui.lab.script import script
 from cttui.lab.tale import Expectation, Step, Tale, stimulus, twin
@@ -94,9 +96,9 @@ def test_bursts_compile_to_as_many_different_packets(tale: Tale) -> None:
         for move in step.moves:
             burst = move.burst if isinstance(move, Held) else move
             if isinstance(burst, Burst):
-                packets = compose.packets(burst.notation, burst.count)
-                assert len(packets) == burst.count
-                assert len(set(packets)) == (1 if isinstance(move, Held) else burst.count)
+                assert len(set(packets(burst.notation, burst.count))) == (
+                    1 if isinstance(move, Held) else burst.count
+                )
 
 
 @pytest.mark.parametrize("tale", [t for t in TALES if t.has_twin], ids=lambda tale: tale.name)
@@ -308,7 +310,7 @@ async def test_a_fault_is_a_failed_row_not_a_traceback() -> None:
 
 
 def packets_of(fire: Fire) -> set[bytes]:
-    return {compose.packet(fire.templates, i, 0) for i in range(fire.count)}
+    return {packet(fire.templates, i, 0) for i in range(fire.count)}
 
 
 FULL_OF_EVICTABLE = Tale(

@@ -11,33 +11,17 @@ scapy is imported on first use (0.2 s): call `compile` off the UI's loop.
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from cttui.lab.build import Build, Dim, builder, checksums_of, layer_class, prepare
-from cttui.lab.form import Fields, from_notation, to_notation
-from cttui.lab.notation import LAYERS, ComposeError, Spread, Stack, parse
+from cttui.lab.build import Build, Dim, builder, checksums_of, prepare
+from cttui.lab.notation import ComposeError, Spread, Stack, parse
 from cttui.lab.places import locate
-from cttui.lab.preview import packet, patch_value, patched
-from cttui.lab.summary import describe
-from cttui.lab.twin import twin
+from cttui.lab.preview import patch_value, patched
 from cttui.model.messages import Patch, Template
-
-__all__ = [
-    "ComposeError", "Fields", "combinations", "compile", "describe", "field_names", "from_notation", "layer_names",
-    "packet", "packets", "patched", "repeats_after", "to_notation", "twin",
-]  # fmt: skip
 
 MAX_TEMPLATES = 4096
 """Packets that may be written out one by one."""
 VERIFIED = 16
 """Of those, how many are each compared with scapy at several indices: they are of one kind."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    templates: list[Template]
-    rounds: int
-    """Indices until the patches repeat."""
 
 
 class _NotPatchable(Exception):
@@ -53,38 +37,6 @@ def compile(text: str, count: int | None = None) -> list[Template]:
     (unless some, but not all, fields had to be written out). `count`, where given, spares what a burst of so
     many packets never reaches. Raises ComposeError.
     """
-    return _compile(text, count).templates
-
-
-def packets(text: str, count: int | None = None, seed: int = 0) -> list[bytes]:
-    """The first packets of a burst; by default until it repeats, at most 1,000."""
-    templates = compile(text, count)
-    total = min(repeats_after(text), 1000) if count is None else count
-    return [packet(templates, i, seed) for i in range(total)]
-
-
-def repeats_after(text: str) -> int:
-    """Packets until ranges and lists repeat (fragments counted): a burst's natural count."""
-    compiled = _compile(text, None)
-    return len(compiled.templates) * compiled.rounds
-
-
-def combinations(text: str) -> int:
-    """How many different packets ranges and lists make (1 where all is random or fixed). Without scapy."""
-    return parse(text).combinations()
-
-
-def layer_names() -> list[str]:
-    """Every layer that a notation may name, for completion."""
-    return sorted(LAYERS)
-
-
-def field_names(layer: str) -> list[str]:
-    """The fields of a layer, for completion."""
-    return [f.name for f in layer_class(layer).fields_desc] if layer in LAYERS else []
-
-
-def _compile(text: str, count: int | None) -> _Compiled:
     stack = prepare(parse(text))
     # fastest first, as scapy runs through them: inner layers before outer, and in header order
     spreads: dict[Dim, Spread] = {
@@ -104,7 +56,7 @@ def _compile(text: str, count: int | None) -> _Compiled:
 
 def _attempt(
     stack: Stack, spreads: dict[Dim, Spread], build: Build, written: set[Dim], count: int | None
-) -> _Compiled:
+) -> list[Template]:
     """Templates with the `written` spreads written out. Raises _NotPatchable for one more of them."""
     total = math.prod(s.size for s in spreads.values())
     if (
@@ -119,8 +71,7 @@ def _attempt(
                 f"{dim[1]} can't be random: it changes more than its own bytes.", _column(stack, dim)
             )
     patched_ = {dim: spread for dim, spread in spreads.items() if dim not in written}
-    rounds = math.prod(s.size for s in patched_.values())
-    steps = total // rounds
+    steps = total // math.prod(s.size for s in patched_.values())
     if count:
         steps = min(steps, count)  # then each template is sent at most once
     if steps > MAX_TEMPLATES:
@@ -132,7 +83,7 @@ def _attempt(
     out: list[Template] = []
     for step, fixed in enumerate(_values({dim: s for dim, s in spreads.items() if dim in written}, steps)):
         out += _templates(patched_, build, fixed, verify=step < VERIFIED)
-    return _Compiled(out, rounds)
+    return out
 
 
 def _values(spreads: Mapping[Dim, Spread], steps: int) -> Iterator[dict[Dim, object]]:

@@ -9,7 +9,6 @@ from packet to packet. One thing differs from scapy: a list of flags is a choice
 import ast
 import difflib
 import functools
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -116,12 +115,6 @@ class Stack:
 
     layers: list[Layer]
     fragment: int = 0
-
-    def combinations(self) -> int:
-        """How many different packets the ranges and lists make."""
-        return math.prod(
-            v.size for layer in self.layers for v in layer.fields.values() if isinstance(v, Spread)
-        )
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

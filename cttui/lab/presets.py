@@ -63,8 +63,3 @@ PRESETS: tuple[Preset, ...] = (
 )
 DEFAULT = PRESETS[0]
 """What the burst key fires until something else is composed."""
-
-
-def preset(name: str) -> Preset | None:
-    """The preset of this name."""
-    return next((p for p in PRESETS if p.name == name), None)

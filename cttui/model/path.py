@@ -1,38 +1,19 @@
-"""The netfilter path as a list: what a packet of one family and direction meets, in its order. Pure.
+"""The order in which packets meet chains, and which chains jumps lead to. Pure.
 
-Hooks and priorities: include/uapi/linux/netfilter_ipv4.h; conntrack's own: nf_conntrack_proto.c.
+Hooks and priorities: include/uapi/linux/netfilter_ipv4.h.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-import msgspec
+from cttui.model.hooks import Chain
 
-from cttui.model.hooks import PRIORITIES, Chain, Stage
-
-DIRECTIONS = ("in", "forward", "out")
 HOOK_ORDER = ("ingress", "prerouting", "input", "forward", "output", "postrouting", "egress")
-HOOKS_OF: dict[str, tuple[str, ...]] = {
-    "in": ("ingress", "prerouting", "input"),
-    "forward": ("ingress", "prerouting", "forward", "postrouting", "egress"),
-    "out": ("output", "postrouting", "egress"),
-}
 FAMILIES_OF: dict[str, tuple[str, ...]] = {"ip": ("ip", "inet", "netdev"), "ip6": ("ip6", "inet", "netdev")}
 """Which chains a packet of a family meets: those of its own family, of inet, and of its device."""
 
 _FAMILY_ORDER = ("netdev", "bridge", "arp", "ip", "ip6", "inet")
 _BACKEND_ORDER = ("iptables-legacy", "iptables-nft", "nft")
-
-
-class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing on the path. `kind`: `start`, `chain`, `stage`, `defrag`, `conntrack`, `routing`, `confirm`, `end`."""
-
-    kind: str
-    label: str
-    hook: str = ""
-    priority: int = 0
-    chain: Chain | None = None
-    stage: Stage | None = None
 
 
 class Placed(Protocol):
@@ -74,67 +55,6 @@ def chain_order(chains: Iterable[P]) -> list[P]:
 
 def _place(order: Sequence[str], word: str) -> int:
     return order.index(word) if word in order else len(order)
-
-
-def priority_name(priority: int) -> str:
-    """The kernel's name of a priority, with the distance where it is near one: "raw", "conntrack - 1", "10"."""
-    for name, value in PRIORITIES.items():
-        if priority == value:
-            return name
-    if priority < -500:
-        return "first"
-    if priority > 500:
-        return "last"
-    for name, value in PRIORITIES.items():
-        if 0 < abs(priority - value) <= 10:
-            return f"{name} {'+' if priority > value else '-'} {abs(priority - value)}"
-    return str(priority)
-
-
-def path(
-    chains: Iterable[Chain],
-    stages: Iterable[Stage],
-    family: str,
-    direction: str,
-    conntrack: bool | None = True,
-) -> list[Point]:
-    """The points of one path, first to last. Chains of ours are left out (stages stand for them).
-
-    `conntrack` False leaves conntrack, its defragmentation and confirm out; None (unknown) draws them.
-    """
-    points = [Point(kind="start", label="local process" if direction == "out" else "network")]
-    base = [c for c in chain_order(chains) if c.hook and not c.ours and c.family in FAMILIES_OF[family]]
-    own = [s for s in stages if s.family == family]
-    for number, hook in enumerate(HOOKS_OF[direction]):
-        if number and hook in ("input", "forward", "postrouting") and not (hook == "postrouting" and direction == "forward"):  # fmt: skip
-            points.append(Point(kind="routing", label="routing", hook=hook, priority=-(1 << 31)))
-        here = [(s.priority, 1, _stage_point(s)) for s in own if s.hook == hook]
-        here += [(c.priority, 2, _chain_point(c)) for c in base if c.hook == hook]
-        if conntrack is not False:
-            here += [(p.priority, 0, p) for p in _conntrack_points(hook)]
-        points += [p for _, _, p in sorted(here, key=lambda entry: entry[:2])]
-    points.append(Point(kind="end", label="local process" if direction == "in" else "network"))
-    return points
-
-
-def _stage_point(stage: Stage) -> Point:
-    return Point(kind="stage", label=stage.label, hook=stage.hook, priority=stage.priority, stage=stage)
-
-
-def _chain_point(chain: Chain) -> Point:
-    label = f"{chain.table} {chain.chain}"
-    return Point(kind="chain", label=label, hook=chain.hook, priority=chain.priority, chain=chain)
-
-
-def _conntrack_points(hook: str) -> list[Point]:
-    if hook in ("prerouting", "output"):
-        return [
-            Point(kind="defrag", label="defrag", hook=hook, priority=PRIORITIES["defrag"]),
-            Point(kind="conntrack", label="conntrack", hook=hook, priority=PRIORITIES["conntrack"]),
-        ]
-    if hook in ("input", "postrouting"):
-        return [Point(kind="confirm", label="confirm", hook=hook, priority=PRIORITIES["confirm"])]
-    return []
 
 
 ChainName = tuple[str, str, str, str]

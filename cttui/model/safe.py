@@ -1,8 +1,6 @@
 """Hostile text made harmless: what the terminal would obey becomes what a person can read."""
 
 import re
-import unicodedata
-from functools import lru_cache
 
 _DANGEROUS = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1: U+009B alone starts a control sequence on some terminals
@@ -42,31 +40,4 @@ def clean(text: str | bytes, limit: int | None = None) -> str:
         text = _DANGEROUS.sub(_escape, text)
     if limit is not None and len(text) > limit:
         text = text[: max(0, limit - 1)] + "…" if limit > 0 else ""
-    return text
-
-
-@lru_cache(maxsize=4096)
-def _character_width(character: str) -> int:
-    if unicodedata.combining(character) or unicodedata.category(character) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def cell_width(text: str) -> int:
-    """Terminal cells that cleaned text takes: wide East Asian characters count 2, combining ones 0."""
-    return len(text) if text.isascii() else sum(map(_character_width, text))
-
-
-def fit(text: str, cells: int) -> str:
-    """Cleaned text cut to at most `cells` terminal cells; a cut ends in "…"."""
-    if cell_width(text) <= cells:
-        return text
-    if cells <= 0:
-        return ""
-    used = 0
-    for at, character in enumerate(text):
-        width = _character_width(character)
-        if used + width > cells - 1:
-            return text[:at] + "…"
-        used += width
     return text

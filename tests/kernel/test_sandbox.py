@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sandboxed
+from bursts import packets
 
 both = pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
 
@@ -97,8 +98,6 @@ report(heard=heard, incoming=incoming(listener), v4=counters(), v6=counters("ip6
 
 
 def _syn(source: str, target: str) -> bytes:
-    from cttui.lab.compose import packets
-
     layer = "IPv6" if ":" in source else "IP"
     return packets(f'{layer}(src="{source}",dst="{target}")/TCP(sport=10000,dport=80,flags="S")')[0]
 

@@ -2,6 +2,7 @@
 
 import pytest
 import sandboxed
+from bursts import packets
 
 SETUP = """
 from cttui.probe.stimuli import listen, send
@@ -60,8 +61,6 @@ asyncio.run(main())
 
 
 def _syn(address: str) -> bytes:
-    from cttui.lab.compose import packets
-
     layer = "IPv6" if ":" in address else "IP"
     return packets(f'{layer}(src="{address}",dst="{address}")/TCP(sport=5555,dport=80,flags="S")')[0]
 
@@ -71,8 +70,6 @@ def _syn(address: str) -> bytes:
 @pytest.mark.parametrize("v6", [False, True], ids=["ipv4", "ipv6"])
 def test_two_packets_of_one_flow_race_for_certain(user: bool, v6: bool) -> None:
     """TCP: the loser is dropped (insert_failed 1, drop 1). UDP: it uses the winner's entry (clash_resolve 1)."""
-    from cttui.lab.compose import packets
-
     layer = "IPv6" if v6 else "IP"
     tcp = packets(f'{layer}()/TCP(sport=5000,dport=80,flags="S")')[0]
     udp = packets(f'{layer}()/UDP(sport=5000,dport=53)/"x"')[0]
