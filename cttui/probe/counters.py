@@ -27,6 +27,8 @@ class Sample:
     new: int
     ended: int
     exact: bool
+    dumped_at: float | None = None
+    """When the last whole dump ended: without events `new` and `ended` are of that moment, not of `at_s`."""
 
     @property
     def full(self) -> bool | None:
@@ -53,6 +55,13 @@ def grown(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     return {name: max(0, value - before.get(name, value)) for name, value in now.items()}
 
 
+def _flows_between(before: Sample, after: Sample, span_s: float) -> dict[str, float]:
+    return {
+        "new": max(0, after.new - before.new) / span_s,
+        "ended": max(0, after.ended - before.ended) / span_s,
+    }
+
+
 @dataclass
 class Counters:
     """Takes samples and turns neighbours into rates. `read_stats`, `read_network`: name → total."""
@@ -67,6 +76,8 @@ class Counters:
     _history: dict[str, collections.deque[float]] = field(
         default_factory=lambda: {name: collections.deque(maxlen=KEPT) for name in HISTORY}
     )
+    _dumped: Sample | None = None
+    """The first sample after the last whole dump, while there are no events."""
 
     def saw_full(self) -> bool | None:
         """Whether the table is at its limit now, or was in any reading so far."""
@@ -74,7 +85,7 @@ class Counters:
         self.was_full = self.was_full or now
         return self.was_full
 
-    def read(self, now: float, new: int, ended: int, exact: bool) -> Sample:
+    def read(self, now: float, new: int, ended: int, exact: bool, dumped_at: float | None = None) -> Sample:
         """One sample; `new` and `ended` are the store's totals, `exact` whether events stand behind them."""
         sample = Sample(
             now,
@@ -86,6 +97,7 @@ class Counters:
             new,
             ended,
             exact,
+            dumped_at,
         )
         self.was_full = self.was_full or sample.full
         return sample
@@ -94,14 +106,33 @@ class Counters:
         """Add a regular sample to the history; the rates are over the time since the one before."""
         before, self.last = self.last, sample
         values = {"entries": float(sample.count) if sample.count is not None else math.nan}
+        flows = self._flow_rates(sample, before)
         if before is not None and sample.at_s > before.at_s:
             dt = sample.at_s - before.at_s
-            self.rates = {k: v / dt for k, v in grown(sample.stats, before.stats).items()}
-            self.rates["new"] = max(0, sample.new - before.new) / dt
-            self.rates["ended"] = max(0, sample.ended - before.ended) / dt
+            self.rates = {k: v / dt for k, v in grown(sample.stats, before.stats).items()} | flows
             self.network_rates = {k: v / dt for k, v in grown(sample.network, before.network).items()}
         for name in HISTORY:
             self._history[name].append(values.get(name, self.rates.get(name, math.nan)))
+
+    def _flow_rates(self, sample: Sample, before: Sample | None) -> dict[str, float]:
+        """New and ended flows a second; nothing before there are two readings of the table.
+
+        Dumps come more rarely than samples: a difference of dumps is spread over the time between them and holds
+        until the next. Over the time between samples it would be none, and then more than there were.
+        """
+        if sample.exact:
+            self._dumped = None
+            if before is not None and before.exact and sample.at_s > before.at_s:
+                return _flows_between(before, sample, sample.at_s - before.at_s)
+            return {}
+        since = self._dumped
+        if since is not None and sample.dumped_at == since.dumped_at:
+            return {name: self.rates[name] for name in ("new", "ended") if name in self.rates}
+        if sample.dumped_at is not None:
+            self._dumped = sample
+            if since is not None and since.dumped_at is not None:
+                return _flows_between(since, sample, sample.dumped_at - since.dumped_at)
+        return {}
 
     def history(self, samples: int) -> list[Series]:
         """The last `samples` values of each line, oldest first."""

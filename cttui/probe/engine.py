@@ -188,7 +188,9 @@ class Engine:
         while True:
             store = self.watch.store
             exact = self.watch.events is not None
-            sample = self.counters.read(time.monotonic(), store.new_total, store.ended_total, exact)
+            sample = self.counters.read(
+                time.monotonic(), store.new_total, store.ended_total, exact, self.watch.dumped_at
+            )
             self.counters.take(sample)
             if self._watching:
                 self.watch.compare_count(sample.count)
