@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from query_strategies import NOW, WALL_S, columns_of, flows_of, nodes
 
-from cttui.flows.select import select, without_fillers
+from cttui.flows.select import select
+from cttui.flows.table import FlowTable
 from cttui.model import filter_ast as ast
 from cttui.model.filters import matches, parse, unparse
 from cttui.model.flow import FILLER_MARK, FILLER_ZONE
@@ -47,7 +48,7 @@ def test_rows_that_are_no_flow_any_more_do_no_harm(node: ast.Node) -> None:
     assert select(node, columns, rows, NOW, interned, WALL_S).tolist() == expected
 
 
-def test_fillers_are_told_apart() -> None:
+def test_the_filter_knows_fillers_as_the_table_does() -> None:
     columns, interned = columns_of(2, 50)
     columns["zone"][:25] = FILLER_ZONE
     columns["mark"][10:40] = FILLER_MARK
@@ -55,7 +56,6 @@ def test_fillers_are_told_apart() -> None:
     columns["mark"][40:] = 0
     columns["mark"][:10] = 0
     rows = np.arange(50)
-    kept = without_fillers(columns, rows)
-    assert kept.tolist() == [*range(10), *range(25, 50)]
-    fillers = select(parse("filler"), columns, rows, NOW, interned)
-    assert sorted([*kept.tolist(), *fillers.tolist()]) == rows.tolist()
+    table = FlowTable(columns, np.ones(50, np.bool_), np.zeros(50, np.bool_), interned)
+    assert np.flatnonzero(table.fillers).tolist() == [*range(10, 25)]
+    assert select(parse("filler"), columns, rows, NOW, interned).tolist() == [*range(10, 25)]

@@ -16,8 +16,6 @@ from cttui.flows.columns import NO_COUNTER, NO_STATE, Columns, Interned
 from cttui.model import filter_ast as ast
 from cttui.model.flow import (
     AF_INET,
-    FILLER_MARK,
-    FILLER_ZONE,
     IPPROTO_GRE,
     IPPROTO_SCTP,
     IPPROTO_TCP,
@@ -312,9 +310,3 @@ def _is_dear(node: ast.Node) -> bool:
 def _taken(rows: Rows, mask: Mask) -> Rows:
     """`rows[mask]`, which numpy does several times slower than looking the positions up first."""
     return rows[np.flatnonzero(mask)]
-
-
-def without_fillers(columns: Columns, rows: Rows) -> Rows:
-    """Rows that are not fillers (model.flow.FILLER_ZONE and FILLER_MARK)."""
-    filler = (columns["zone"] == FILLER_ZONE) & (columns["mark"] == FILLER_MARK)
-    return _taken(rows, ~filler[rows]) if filler.any() else rows

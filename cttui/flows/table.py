@@ -76,6 +76,14 @@ class FlowTable:
         """Which rows are flows that have just ended and stay for a moment."""
         return self._ended[: self._high]
 
+    @property
+    def fillers(self) -> NDArray[np.bool_]:
+        """Which rows only occupy slots of a sandbox (model.flow.FILLER_ZONE and FILLER_MARK)."""
+        mask: NDArray[np.bool_] = (self.columns["zone"] == FILLER_ZONE) & (
+            self.columns["mark"] == FILLER_MARK
+        )
+        return mask
+
     def rows(self, *, ended: bool = False) -> Rows:
         """Rows of the live flows, with `ended` also of those that have just ended."""
         return np.flatnonzero(self.live | self.ended if ended else self.live)
@@ -108,13 +116,12 @@ class FlowTable:
                     name = state_name(proto, state)
                     by_state[name] = by_state.get(name, 0) + int(tally[proto, state])
         assured = int(np.count_nonzero((columns["status"] & np.uint32(ASSURED)).astype(np.bool_) & live))
-        filler = (columns["zone"] == FILLER_ZONE) & (columns["mark"] == FILLER_MARK) & live
         return Counts(
             _most_first(by_protocol),
             _most_first(by_state),
             assured,
             self._count - assured,
-            int(np.count_nonzero(filler)),
+            int(np.count_nonzero(self.fillers & live)),
         )
 
     def flow(self, row: int, now: float) -> Flow:

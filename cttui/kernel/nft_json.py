@@ -16,10 +16,6 @@ class Meaning(msgspec.Struct, frozen=True):
     verdict: str = ""
     conntrack: str = ""
     counted: bool = True
-    targets: tuple[str, ...] = ()
-    """Chains it may go on to."""
-    maps: tuple[str, ...] = ()
-    """Named verdict maps it asks: where they lead is not in the rule."""
 
 
 def explain(rule: dict[str, Any]) -> Meaning:
@@ -28,15 +24,7 @@ def explain(rule: dict[str, Any]) -> Meaning:
     words = [nft_words.statement(e) for e in expressions]
     if rule.get("comment"):
         words.append("comment " + nft_words.quote(str(rule["comment"])))
-    targets, maps = _targets(expressions)
-    return Meaning(
-        " ".join(words),
-        _verdict(expressions),
-        _conntrack(expressions),
-        _counted(expressions),
-        tuple(targets),
-        tuple(maps),
-    )
+    return Meaning(" ".join(words), _verdict(expressions), _conntrack(expressions), _counted(expressions))
 
 
 def _verdict(expressions: list[dict[str, Any]]) -> str:
@@ -109,23 +97,3 @@ def _conntrack(expressions: list[dict[str, Any]]) -> str:
     # What switches conntrack on is worth more than what switches it off.
     keys.sort(key=lambda k: k == "NOTRACK")
     return keys[0] if keys else ""
-
-
-def _targets(expressions: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-    targets: list[str] = []
-    maps: list[str] = []
-
-    def look(value: Any) -> None:
-        if isinstance(value, dict):
-            for kind, inner in value.items():
-                if kind in ("jump", "goto") and isinstance(inner, dict):
-                    targets.append(str(inner.get("target", "")))
-                elif kind == "vmap" and isinstance(inner, dict) and isinstance(inner.get("data"), str):
-                    maps.append(inner["data"])
-                look(inner)
-        elif isinstance(value, list):
-            for inner in value:
-                look(inner)
-
-    look(expressions)
-    return targets, maps

@@ -183,8 +183,8 @@ class RuleSet:
         """All chains with all their rules, in path order: for scripts; a screen asks for a `view`."""
         return chain_order([c.reading(list(range(len(c.texts.lines)))) for c in self.columns])
 
-    def view(self, rates: "Rates | None" = None, rules_per_chain: int = 200, order: str = "path", first: int = 0) -> list[Chain]:  # fmt: skip
-        """All chains in path order, each with a window of its rules; "hottest" puts the busiest first.
+    def view(self, rates: "Rates | None" = None, rules_per_chain: int = 200, order: str = "path") -> list[Chain]:  # fmt: skip
+        """All chains in path order, each with its first rules; "hottest" puts the busiest first.
 
         Bounded by ANSWER_RULES and ANSWER_CHAINS: base chains come first, then chains with most packets.
         """
@@ -194,13 +194,12 @@ class RuleSet:
         left = ANSWER_RULES
         out = []
         for c in sorted(columns, key=lambda c: not c.hook):
-            n = len(c.texts.lines)
             pps = rates.of(c) if rates is not None else None
             count = min(rules_per_chain, left)
             if order == "hottest":
-                indices = hottest(c, pps, first + count)[first:]
+                indices = hottest(c, pps, count)
             else:
-                indices = list(range(min(first, n), min(first + count, n)))
+                indices = list(range(min(count, len(c.texts.lines))))
             left -= len(indices)
             out.append(c.reading(indices, pps, rates.policy(c) if rates is not None else None))
         return chain_order(out)

@@ -82,7 +82,6 @@ class HookView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
     rules_per_chain: int = 200
     order: str = "path"
-    first: int = 0
 
 
 class JourneyView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -357,9 +356,8 @@ class FlowPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     fillers_hidden: int = 0
     follow_at: int = -1
     error: str = ""
-    error_column: int = 0
-    nat: int = 0
-    """Matched flows that are NATed (for delete confirmations)."""
+    ended: int = 0
+    """Matched flows that have just ended and are shown for a moment more: not in `total`."""
 
 
 class CounterDelta(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

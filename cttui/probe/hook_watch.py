@@ -15,6 +15,7 @@ from cttui.kernel.stages import Stages
 from cttui.model.hooks import HooksReading, Loss, Stage
 from cttui.model.messages import HookView
 from cttui.probe import losses
+from cttui.probe.active_rules import active_rules
 from cttui.probe.counters import Counters, grown
 
 DUTY, DUTY_BESIDE_DEAR = 0.08, 0.03
@@ -175,7 +176,7 @@ class HookWatch:
             return HooksReading()
         if self._answered is not None and self._answered[:3] == (last, self._base, view) and not last.rules.dear:  # fmt: skip
             return self._answered[3]
-        chains = last.rules.view(self._rates, view.rules_per_chain, view.order, view.first)
+        chains = last.rules.view(self._rates, view.rules_per_chain, view.order)
         self._reader.watched = {(c.family, c.table, c.chain): [r.number - 1 for r in c.rules] for c in chains}
         reading = HooksReading(
             chains=chains,
@@ -186,6 +187,7 @@ class HookWatch:
             missing=last.rules.missing + last.rules.old(time.monotonic()),
             network=last.network,
             network_rates=self._counters.network_rates,
+            active_rules=active_rules(last.rules, self._rates),
         )
         self._answered = last, self._base, view, reading
         return reading

@@ -12,7 +12,7 @@ from cttui.flows.select import select
 from cttui.flows.table import FlowTable
 from cttui.kernel import ctnetlink
 from cttui.model import filters
-from cttui.model.flow import DST_NAT, FILLER_MARK, FILLER_ZONE, SRC_NAT, Flow
+from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage, FlowView, GroupPage, GroupView
 from cttui.probe.watch import Watch
 
@@ -70,12 +70,6 @@ class Queries:
             self._parsed = (text, filters.parse(text))
         return self._parsed[1]
 
-    @staticmethod
-    def _fillers(table: FlowTable) -> NDArray[np.bool_]:
-        columns = table.columns
-        mask: NDArray[np.bool_] = (columns["zone"] == FILLER_ZONE) & (columns["mark"] == FILLER_MARK)
-        return mask
-
     def _select(
         self, store: FlowTable, text: str, now: float, fillers: bool, ended: bool
     ) -> tuple[NDArray[np.int64], int]:
@@ -83,7 +77,7 @@ class Queries:
         rows = store.rows(ended=ended)
         hidden = 0
         if not fillers and len(rows):
-            keep = ~self._fillers(store)[rows]
+            keep = ~store.fillers[rows]
             hidden = int(len(rows) - np.count_nonzero(keep))
             if hidden:
                 rows = rows[keep]
@@ -91,7 +85,7 @@ class Queries:
         return (rows if node is None else select(node, store.columns, rows, now, store.interned)), hidden
 
     def flows(self, view: FlowView, now: float, at: float | None = None) -> FlowPage:
-        """A window of flows; a filter that can't be read is answered by its error and column."""
+        """A window of flows; a filter that can't be read is answered by its error."""
         store, now = self.table(at, now)
         if view.keys:
             found = [row for key in view.keys if (row := store.row_of(key)) is not None]
@@ -101,9 +95,7 @@ class Queries:
             rows, hidden = self._select(store, view.filter, now, view.fillers, ended=view.refresh)
             values = window.sort_values(store.columns, rows, view.sort, now, store.interned)
         except filters.FilterError as e:
-            return FlowPage(
-                total=len(store), error=f"{e.message} {e.suggestion}".strip(), error_column=e.column
-            )
+            return FlowPage(total=len(store), error=f"{e.message} {e.suggestion}".strip())
         except KeyError:
             return FlowPage(total=len(store), error=f"There is no column {view.sort!r} to sort by.")
         count = min(view.count, MOST_ROWS)
@@ -117,7 +109,6 @@ class Queries:
             wanted += max(follow_at, 0)
         first = max(0, min(wanted, len(rows) - 1)) if len(rows) else 0
         shown = rows[window.window(values, first, count, descending=view.descending)]
-        nat = int(np.count_nonzero(store.columns["status"][rows] & np.uint32(SRC_NAT | DST_NAT)))
         return FlowPage(
             total=len(store),
             matched=len(rows),
@@ -125,7 +116,7 @@ class Queries:
             rows=self._fresh(store, shown, view, now),
             fillers_hidden=hidden,
             follow_at=follow_at,
-            nat=nat,
+            ended=int(len(rows) - np.count_nonzero(store.live[rows])),
         )
 
     def _fresh(self, table: FlowTable, rows: NDArray[np.int64], view: FlowView, now: float) -> list[Flow]:

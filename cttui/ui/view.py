@@ -71,7 +71,6 @@ class View:
         group_sort: tuple[str, bool] = ("count", True),
         packets: PacketView | None = None,
         rules: int = 0,
-        rules_first: int = 0,
         tunables: bool = False,
         history: int = 0,
         journeys: int = 0,
@@ -87,7 +86,7 @@ class View:
                 )
             ] if groups else [],
             packets=packets,
-            hooks=HookView(rules_per_chain=rules, order=self.rule_order, first=rules_first) if rules else None,
+            hooks=HookView(rules_per_chain=rules, order=self.rule_order) if rules else None,
             tunables=tunables,
             history=history,
             journey=JourneyView(count=journeys) if journeys else None,
