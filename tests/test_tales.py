@@ -24,12 +24,14 @@ from cttui.lab.readings import Counter, NewFlows, Stat
 from cttui.lab.script import script
 from cttui.lab.tale import Expectation, Step, Tale, stimulus, twin
 from cttui.lab.tales import ALL, TALES, find
+from cttui.model.flow import Flow
 from cttui.model.hooks import Chain, HooksReading
 from cttui.model.messages import (
     Action,
     Answer,
     Ask,
     CounterDelta,
+    Delete,
     Done,
     Fault,
     FaultError,
@@ -39,6 +41,7 @@ from cttui.model.messages import (
     Result,
     Rules,
     Set,
+    Unfill,
     Welcome,
 )
 from cttui.model.table import Health, TableReading
@@ -124,6 +127,16 @@ def test_scripts_are_bash_and_say_every_prediction(tale: Tale) -> None:
     for line in tale.commands:
         assert line in text
     assert "cttui" not in text
+
+
+@every_tale
+def test_a_script_looks_for_the_collector_right_after_the_burst_into_a_filled_table(tale: Tale) -> None:
+    """Later, in a Wait, it is meant to come."""
+    for step, text in zip(tale.steps, script(tale).split("# --- Step ")[1:], strict=True):
+        fills = any(isinstance(move, FillTo) for move in step.moves)
+        assert text.count("the garbage collector took") == fills
+        if fills and "started=$SECONDS" in text:
+            assert text.index("the garbage collector took") < text.index("started=$SECONDS")
 
 
 # ---------------------------------------------------------------- the runner
@@ -212,6 +225,7 @@ async def test_a_failed_prediction_is_a_failed_tale() -> None:
         ListedLink(
             Result(),
             Result(
+                count_after=1001,
                 counters=counted(10, 8),
                 new=8,
                 new_by_state={"SYN_SENT": 8},
@@ -332,7 +346,7 @@ async def test_a_disturbed_step_is_repeated_from_other_ports_and_says_so() -> No
     link = ListedLink(Result(filled=1000), disturbed, Result(), Result(filled=1000), clean)
     got = await outcome(FULL_OF_EVICTABLE, link)
     assert got.ok is True and got.notes == (
-        "Step 1 was repeated: 310 entries went to the garbage collector.",
+        "Step 1 was repeated: the garbage collector took 310 entries from the full table.",
     )
     first, second = (packets_of(a) for a in link.actions if isinstance(a, Fire))
     assert not first & second
@@ -342,7 +356,48 @@ async def test_a_fill_that_the_collector_outran_is_repeated_too() -> None:
     clean = Result(count_after=998, new=10, stats={"early_drop": 12}, counters=counted(10, 10))
     outran = Fault("fill", "The table holds 900 entries instead of 1,000.")
     got = await outcome(FULL_OF_EVICTABLE, ListedLink(outran, Result(), Result(filled=1000), clean))
-    assert got.ok is True and "while it was filled" in got.notes[0]
+    assert got.ok is True and "faster than the fill" in got.notes[0]
+
+
+TOO_MANY = Result(
+    count_after=1000, counters=counted(10, 8), new=8, new_by_state={"SYN_SENT": 8}, stats={"drop": 2}
+)
+"""Of a table with 7 free slots: one of the 7 was taken by the collector, and an eighth SYN found its slot."""
+
+
+async def test_what_the_collector_made_of_a_full_table_is_repeated() -> None:
+    flow = Flow(
+        id=1, family=2, proto=6, orig_src=b"c" * 4, orig_dst=b"s" * 4, orig_sport=1, orig_dport=2,
+        reply_src=b"s" * 4, reply_dst=b"c" * 4, reply_sport=2, reply_dport=1, status=0, timeout_s=1,
+    )  # fmt: skip
+    disturbed = msgspec.structs.replace(TOO_MANY, new_flows=[flow])
+    link = ListedLink(Result(filled=993), disturbed, Result(), Result(), Result(filled=993), FULL)
+    got = await outcome(find("table-full"), link)
+    assert got.ok is True and [row.measured for row in got.rows] == [10, 7, 7, 3, "yes"]
+    assert got.notes == ("Step 1 was repeated: the garbage collector took 1 entry from the full table.",)
+    assert [type(action) for action in link.actions] == [Fill, Fire, Delete, Unfill, Fill, Fire]
+    first, second = (packets_of(a) for a in link.actions if isinstance(a, Fire))
+    assert not first & second
+
+
+async def test_a_repeated_step_leaves_its_rules_and_settings_alone() -> None:
+    counters = [*counted(10, 10), CounterDelta(
+        backend="iptables-nft", family="ip", table="mangle", chain="PREROUTING", rule=2, text="", packets=10
+    )]  # fmt: skip
+    strict = Result(count_after=993, counters=counters, stats={"invalid": 10})
+    disturbed = msgspec.structs.replace(strict, count_after=990, stats={"invalid": 9})
+    once = [Result(filled=993), disturbed, Result()]
+    link = ListedLink(Result(), Result(), *once, Result(filled=993), strict)
+    got = await outcome(find("stray-ack-strict"), link)
+    assert got.ok is True and "took 3 entries" in got.notes[0]
+    assert [type(action) for action in link.actions] == [Set, Rules, Fill, Fire, Unfill, Fill, Fire]
+
+
+async def test_a_prediction_that_fails_with_nothing_taken_is_not_tried_again() -> None:
+    wrong = msgspec.structs.replace(TOO_MANY, count_after=1001)
+    link = ListedLink(Result(filled=993), wrong)
+    got = await outcome(find("table-full"), link)
+    assert got.ok is False and not got.notes[:-1]
 
 
 async def test_a_step_disturbed_again_and_again_fails_truthfully() -> None:

@@ -23,7 +23,8 @@ its own and changes nothing on the host:
 
 In the dashboard they open with `T`. L is the limit, nf_conntrack_max. A prediction that fails is said in words,
 and the exit code is 3; nothing adjusts itself. Entries that the garbage collector took meanwhile are a row of the
-result, "reclaimed by gc meanwhile". Names ending in `-v6` tell the same over IPv6.
+result, "reclaimed by gc meanwhile"; where the room they left in a full table made a prediction fail, the step is
+repeated from other ports, twice at most, and the result says so. Names ending in `-v6` tell the same over IPv6.
 
 A full table takes 384 bytes of kernel memory an entry. Above 256 MB the tale asks first (`--yes` says yes); without a
 terminal it is skipped by name and reason, and so it is on a machine that would feel it: a host whose own table is

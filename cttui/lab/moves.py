@@ -287,3 +287,5 @@ class Wait:
 Move = Commands | FillTo | Empty | Forget | Burst | Held | App | Serve | Setting | Wait
 STIMULI = (Burst, Held, App)
 """Moves after which something is read: counters are remembered just before."""
+LASTING = (Commands, Forget, Serve, Setting)
+"""Moves whose effect stays: a step that is repeated does not repeat them."""

@@ -51,13 +51,10 @@ def script(tale: Tale) -> str:
         body.append(f"echo {shlex.quote(f'{number}. {step.caption}')}")
         for move in step.moves:
             fills += isinstance(move, FillTo)
-            if move is stimulus(step):
-                body.append("baseline")
-            body += _move(move, fills)
-        if step.undisturbed:
-            body.append(parts.TAKEN.strip().replace("@BEFORE@", parts.FULL_OF_EVICTABLE))
-        elif not step.forgets and any(isinstance(move, FillTo) for move in step.moves):
-            body.append(parts.TAKEN.strip().replace("@BEFORE@", parts.FILLED))
+            if move is not stimulus(step):
+                body += _move(move, fills)
+            else:  # the check comes before a Wait, in which the collector is meant to come
+                body += ["baseline", *_move(move, fills), *_taken(step)]
         body += [_expectation(e, tale) for e in step.expect]
         body.append("")
     body.append("exit $failed")
@@ -131,15 +128,27 @@ def _send(burst: Burst) -> str:
 SETTLE = "sleep 0.3  # let the last packets and events arrive"
 
 
+def _free(fill: FillTo) -> str:
+    return f"$((limit * {fill.share} / 10000))" if fill.share else str(fill.free)
+
+
+def _taken(step: Step) -> list[str]:
+    """The check whether the garbage collector has made room in the table that the step filled."""
+    fills = [move for move in step.moves if isinstance(move, FillTo)]
+    if not fills:
+        return []
+    passed = parts.PASSED if step.undisturbed else "$(new)"
+    return [parts.TAKEN.strip().replace("@HELD@", f"limit - {_free(fills[-1])} + {passed}")]
+
+
 def _move(move: Move, fills: int) -> list[str]:
     match move:
         case Commands(lines, lacks):
             otherwise = f" || {{ echo 'SKIPPED: no {lacks} here'; exit 4; }}" if lacks else ""
             return [line + otherwise for line in lines]
         case FillTo():
-            free = f"$((limit * {move.share} / 10000))" if move.share else str(move.free)
             kind = "assured" if move.assured else "plain"
-            run = f'python3 "$tmp/fill.py" {free} {kind} {fills}'
+            run = f'python3 "$tmp/fill.py" {_free(move)} {kind} {fills}'
             return [*move.words, f"{run} >/dev/null" if move.assured else f"evictable=$({run})"]
         case Empty():
             return [*move.words, "conntrack -D -w 65535 >/dev/null 2>&1"]

@@ -227,12 +227,11 @@ time.sleep(600)
 
 TAKEN = r"""
 # What neither a new flow nor early_drop explains went to the garbage collector, and left slots: this measures nothing.
-taken=$((@BEFORE@ - $(stat early_drop) - $(entries)))
+taken=$((@HELD@ - $(stat early_drop) - $(entries)))
 if [ $taken -gt 0 ]; then echo "SKIPPED: the garbage collector took $taken entries meanwhile, run this again"; exit 4; fi
 """
-FILLED = "count_before + $(new)"
-FULL_OF_EVICTABLE = "limit + $(counter iptables-save mangle PREROUTING 1)"
-"""@BEFORE@: what the table would hold. Evictable fillers go before the baseline already."""
+PASSED = "$(counter iptables-save mangle PREROUTING 1)"
+"""Part of @HELD@, what the table would hold. Among thousands of entries that end the events of new ones get lost."""
 
 LOCK = "flock /sys/module/nf_conntrack "
 """One full table on a machine at a time; the sandbox's Fill takes the same lock (probe.headroom)."""

@@ -25,8 +25,9 @@ class Step:
     """Moves and what is expected after the last of them.
 
     `forgets`: entries are meant to end meanwhile (by a RST, by early_drop); otherwise ended ones are the garbage
-    collector's, which the result says. `undisturbed`: the table must be full of evictable entries, which the
-    collector takes as well; where it did, nothing was measured and the step is repeated with other ports.
+    collector's, which the result says. A step that filled the table is repeated from other ports where the
+    collector took entries and a prediction failed; with `undisturbed` (a table full of what it takes) even
+    where none did: nothing was measured then.
     """
 
     caption: str

@@ -49,7 +49,7 @@ class Telling:
                 self.phase, self.step, self.moves = RUNNING, event.number, 0
                 self.rows[event.number] = list(event.rows)
             case Moving():
-                self.moves += 1
+                self.moves = event.number
             case Waiting():
                 self.waiting = event.words
             case RowMeasured():
