@@ -2,8 +2,9 @@
 
 import pytest
 
-from cttui.diagnosis.findings import ERROR, INFO, WARNING, by_rule, findings, headline, is_full
-from cttui.model.hooks import Loss
+from cttui.diagnosis.finding import ERROR, INFO, WARNING
+from cttui.diagnosis.findings import by_rule, findings, headline, is_full
+from cttui.model.hooks import ActiveRule, Loss
 from cttui.model.messages import Result
 from cttui.model.table import TableReading
 
@@ -78,6 +79,51 @@ def test_what_a_rule_meant_is_no_alarm() -> None:
     merged = loss(30, "fragments reassembled", "ReasmOKs", is_loss=False)
     assert findings(table(), [merged])[0].what == "30 packets fewer went on: fragments reassembled."
     assert headline(table(), [merged], None) == ""
+
+
+def active(text: str = "-p tcp --sport 80 -j DROP", does: str = "drops", **more: object) -> ActiveRule:
+    given = {
+        "family": "ip",
+        "table": "raw",
+        "chain": "OUTPUT",
+        "number": 1,
+        "text": text,
+        "does": does,
+        "pps": 2.5,
+    }
+    return ActiveRule(**(given | more))  # type: ignore[arg-type]
+
+
+def test_what_a_rule_drops_is_told_without_stages_and_once() -> None:
+    (found,) = findings(table(), [], [active()])
+    assert found.level == INFO and found.what == "Raw OUTPUT rule 1 drops 2.5 packets/s."
+    (found,) = findings(table(), [], [active(number=0, text="")])
+    assert found.what == "The policy of raw OUTPUT drops 2.5 packets/s."
+    (found,) = findings(table(), [RULED], [active()])
+    assert found.what == "7 packets were dropped by raw OUTPUT rule 1, 2.5/s now."
+    # Rule 11 is not rule 1.
+    eleventh = loss(7, "dropped by raw OUTPUT rule 11: -p tcp --sport 80 -j DROP")
+    assert len(findings(table(), [eleventh], [active()])) == 2
+
+
+def test_invalid_packets_that_a_rule_drops_are_a_warning_that_says_what_to_do() -> None:
+    rule = active("-m conntrack --ctstate INVALID -j DROP", table="filter", chain="FORWARD")
+    (found,) = findings(table(rates={"invalid": 63.0}), [], [rule])
+    assert found.level == WARNING and "filter FORWARD rule 1 drops 2.5 packets/s" in found.what
+    assert "another way" in found.remedy and "nf_conntrack_log_invalid" in found.remedy
+
+
+def test_untracked_packets_matter_where_packets_are_dropped() -> None:
+    exempt = active("-p tcp --dport 80 -j CT --notrack", "does not track")
+    assert findings(table(), [], [exempt]) == []
+    said = [x.what for x in findings(table(), [], [exempt, active(number=0, text="", table="filter")])]
+    assert said == ["raw OUTPUT rule 1 keeps 2.5 packets/s out of tracking.", "The policy of filter OUTPUT drops 2.5 packets/s."]  # fmt: skip
+
+
+@pytest.mark.parametrize(("half", "tcp", "told"), [(49, 49, False), (50, 100, True), (50, 101, False)])
+def test_connections_that_nobody_answers_are_told(half: int, tcp: int, told: bool) -> None:
+    found = findings(table(tcp, by_protocol={"tcp": tcp + 1000}, by_state={"SYN_SENT": half}, filler=1000))
+    assert [x.level for x in found] == [INFO] * told
 
 
 @pytest.mark.parametrize(("one", "what", "said"), [

@@ -12,6 +12,7 @@ from cttui.kernel.conntrack_use import conntrack_active
 from cttui.kernel.rates import Rates
 from cttui.kernel.ruleset import NOT_READ, ChainRules, RuleSet, Texts, changes, explain, moved
 from cttui.model.hooks import Stage
+from cttui.probe.active_rules import active_rules
 
 DATA = Path(__file__).parent / "data"
 NFT = [o["rule"] for o in json.loads((DATA / "rules_nft.json").read_text())["nftables"] if "rule" in o]
@@ -99,6 +100,33 @@ def test_rates_are_none_before_two_readings_and_after_a_reset():
     rates.take(RuleSet([again]), [], 3.0)
     assert rates.of(again) == [5.0, None, None]
     assert rates.policy(again) == 0.0
+
+
+def test_what_takes_packets_away_now_is_named_the_busiest_first():
+    def reading(at):
+        texts = [
+            "-j ACCEPT",
+            "-s 10.0.0.1/32 -j DROP",
+            "-p tcp -j REJECT",
+            "-j CT --notrack",
+            "-p udp -j DROP",
+        ]
+        found = chain([100 * at, 10 * at, 20 * at, 5 * at, 7], texts=texts)
+        found.policy, found.policy_packets = "DROP", 3 * at
+        nft = ChainRules("nft", "inet", "fw", "in", Texts("nft", [
+            json.dumps({"expr": [{"counter": {"packets": 1, "bytes": 1}}, {"drop": None}]}),
+            json.dumps({"expr": [{"counter": {"packets": 1, "bytes": 1}}, {"limit": {"rate": 1, "per": "second"}}, {"drop": None}]}),
+        ]), [50 * at, 60 * at], [0, 0], handles=[1, 2])  # fmt: skip
+        return RuleSet([found, nft])
+
+    rates = Rates()
+    rates.take(reading(1), [], 1.0)
+    assert active_rules(reading(1), rates) == []
+    rates.take(reading(3), [], 3.0)
+    assert [(x.table, x.number, x.does, x.pps) for x in active_rules(reading(3), rates)] == [
+        ("fw", 1, "drops", 50.0), ("filter", 3, "rejects", 20.0), ("filter", 2, "drops", 10.0),
+        ("filter", 4, "does not track", 5.0), ("filter", 0, "drops", 3.0),
+    ]  # fmt: skip
 
 
 def test_rules_are_known_by_handle_or_by_text():

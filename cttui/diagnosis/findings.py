@@ -5,9 +5,10 @@ Numbers about the kernel's behaviour were measured on 6.18; docs/diagnosis.md te
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from cttui.model.hooks import Loss
+from cttui.diagnosis import active_rules
+from cttui.diagnosis.finding import ERROR, INFO, WARNING, Finding
+from cttui.model.hooks import ActiveRule, Loss
 from cttui.model.messages import Result
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
@@ -15,23 +16,14 @@ from cttui.model.words import counted
 
 _BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
 _VERBS = ("lost", "dropped", "rejected", "refused")
-ERROR, WARNING, INFO = "error", "warning", "info"
 NEARLY_FULL = 0.95
 """From here on the garbage collector may take what is not ASSURED (gc_worker in nf_conntrack_core.c)."""
 CROWDED = 0.80
 """Where to alert: a burst takes the rest."""
+HALF_OPEN, HALF_OPEN_SHARE = 50, 0.5
+"""From so many SYN_SENT entries on, and this share of TCP, something doesn't answer."""
 LONG_CHAINS = 8
 """Entries a bucket from which every lookup is slow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`what` in one sentence, `why` behind it, `remedy` where there is one. `level`: error, warning, info."""
-
-    level: str
-    what: str
-    why: tuple[str, ...] = ()
-    remedy: str = ""
 
 
 def packets(n: int) -> str:
@@ -44,9 +36,16 @@ def by_rule(loss: Loss) -> bool:
     return loss.is_loss and _BY_RULE.match(loss.cause) is not None
 
 
-def findings(table: TableReading, losses: Sequence[Loss] = ()) -> list[Finding]:
+def findings(
+    table: TableReading, losses: Sequence[Loss] = (), rules: Sequence[ActiveRule] = ()
+) -> list[Finding]:
     """What these readings show, the worst first."""
-    found = [*_table(table), *_statistics(table), *(_loss(loss) for loss in losses if loss.packets)]
+    found = [
+        *_table(table),
+        *_statistics(table, dropped=any(active_rules.drops_invalid(rule) for rule in rules)),
+        *active_rules.findings(rules, [clean(loss.cause) for loss in losses]),
+        *(_loss(loss, rules) for loss in losses if loss.packets),
+    ]
     return sorted(found, key=lambda x: (ERROR, WARNING, INFO).index(x.level))
 
 
@@ -111,6 +110,20 @@ def _table(table: TableReading) -> list[Finding]:
                 "A burst takes the rest: see what fills it.",
             )
         )
+    half, tcp = table.by_state.get("SYN_SENT", 0), table.by_protocol.get("tcp", 0) - table.filler
+    if half >= HALF_OPEN and half >= HALF_OPEN_SHARE * tcp:
+        out.append(
+            Finding(
+                INFO,
+                f"{half:,} connections wait for a first answer (SYN_SENT): {100 * half / max(tcp, half):.0f} % of TCP.",
+                (
+                    "A server, or a backend of a DNAT rule, that does not answer; a flood; or answers that come back "
+                    "another way and are not seen here.",
+                ),
+                "Group them by destination and by source (what fills the table): one destination is a server, "
+                "thousands of sources are a flood.",
+            )
+        )
     if table.buckets and table.count > LONG_CHAINS * table.buckets:
         out.append(
             Finding(
@@ -138,15 +151,14 @@ _RISING: dict[str, tuple[str, str, str]] = {
         "Handshakes that take their time are thrown out: treat it as a full table.",
     ),
     "invalid": (
-        INFO, "Packets fit no connection or are malformed: INVALID.",
-        "They pass unless a rule drops them. After a reboot or a failover they are connections whose beginning was "
-        "not seen.",
+        INFO, "Packets fit no connection or are malformed: INVALID. They pass unless a rule drops them.",
+        active_rules.INVALID_REMEDY,
     ),
 }  # fmt: skip
 
 
-def _statistics(table: TableReading) -> list[Finding]:
-    """Statistics that move right now."""
+def _statistics(table: TableReading, *, dropped: bool) -> list[Finding]:
+    """Statistics that move right now. `dropped`: a rule drops INVALID packets, and is told of."""
     out = []
     rate = table.rates.get("drop", 0.0)
     if rate > 0 and not is_full(table):
@@ -158,7 +170,7 @@ def _statistics(table: TableReading) -> list[Finding]:
             )
         )
     for name, (level, why, remedy) in _RISING.items():
-        if (rate := table.rates.get(name, 0.0)) > 0:
+        if (rate := table.rates.get(name, 0.0)) > 0 and not (name == "invalid" and dropped):
             out.append(Finding(level, f"{name} rises by {rate:,.1f} a second.", (why,), remedy))
     return out
 
@@ -169,7 +181,7 @@ _WAYS = {
 }  # fmt: skip
 
 
-def _loss(loss: Loss) -> Finding:
+def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
     cause, source = clean(loss.cause), clean(loss.source)
     were = "was" if loss.packets == 1 else "were"
     family = "IPv6" if loss.family == "ip6" else "IPv4"
@@ -179,7 +191,9 @@ def _loss(loss: Loss) -> Finding:
         return Finding(INFO, f"{packets(loss.packets)} fewer went on: {cause}.", (where,))
     if by_rule(loss):
         rule, _, text = cause.partition(": ")
-        return Finding(INFO, f"{packets(loss.packets)} {were} {rule}.", (*([text] if text else []), where))
+        now = sum(x.pps for x in rules if active_rules.takes(x) and cause.endswith(active_rules.named(x)))
+        said = f"{rule}, {now:,.1f}/s now" if now else rule
+        return Finding(INFO, f"{packets(loss.packets)} {were} {said}.", (*([text] if text else []), where))
     if cause == "unknown":
         return Finding(ERROR, f"{packets(loss.packets)} {were} lost, and no counter says why.", (where,))
     said = cause if cause.startswith(_VERBS) else f"lost: {cause}"

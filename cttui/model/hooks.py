@@ -80,6 +80,20 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """False for packets that were merged (reassembly) rather than lost."""
 
 
+class ActiveRule(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """A rule or policy that takes packets away right now, by its own counter."""
+
+    family: str
+    table: str
+    chain: str
+    number: int = 0
+    """Position in its chain from 1; 0 is the policy."""
+    text: str = ""
+    does: str
+    """`drops`, `rejects` or `does not track`."""
+    pps: float
+
+
 class HooksReading(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Every chain in the order of the path, stage counts, and the losses between them."""
 
@@ -93,3 +107,5 @@ class HooksReading(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     network: dict[str, int] = {}
     """IP, TCP and UDP counters that explain losses (IPReversePathFilter, ListenDrops, …), totals."""
     network_rates: dict[str, float] = {}
+    active_rules: list[ActiveRule] = []
+    """Known without stages; the busiest first, and only some of them."""

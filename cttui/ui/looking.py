@@ -209,11 +209,12 @@ class Looking:
         if answer is None:
             return
         result = self.dashboard.burst.result if self.dashboard.burst is not None else None
-        losses = answer.hooks.losses if answer.hooks is not None else []
         self.app.push_screen(
             Read(
                 "Explained",
-                questions.explanation(answer.table, answer.health, losses, self.dashboard.notices, result),
+                questions.explanation(
+                    answer.table, answer.health, answer.hooks, self.dashboard.notices, result
+                ),
             )
         )
 

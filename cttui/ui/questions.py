@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from cttui.diagnosis.findings import ERROR, WARNING, by_rule, findings
+from cttui.diagnosis.finding import ERROR, WARNING
+from cttui.diagnosis.findings import by_rule, findings
 from cttui.model import flow as f
 from cttui.model import words
 from cttui.model.flow import Flow
-from cttui.model.hooks import Loss
+from cttui.model.hooks import HooksReading
 from cttui.model.messages import Notice, Result
 from cttui.model.safe import clean
 from cttui.model.table import STATISTICS, Health, TableReading
@@ -205,19 +206,25 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
 def explanation(
     table: TableReading,
     health: Health,
-    losses: Sequence[Loss],
+    hooks: HooksReading | None,
     notices: Sequence[Notice],
     last: Result | None,
 ) -> Paragraphs:
     """F4: what was lost, where, by which counter, what to do; then how far the screen can be trusted."""
     out: Paragraphs = []
-    for finding in findings(table, losses):
+    losses, rules = (hooks.losses, hooks.active_rules) if hooks is not None else ([], [])
+    for finding in findings(table, losses, rules):
         style = {ERROR: "error-text", WARNING: "level-warn"}.get(finding.level, "")
         out += [(finding.what, style), *(f"  {why}" for why in finding.why)]
         out += [f"  {finding.remedy}"] if finding.remedy else []
         out.append("")
     if not out:
-        out += [("Nothing is being lost, and the table has room.", "right"), ""]
+        out.append(("Nothing is seen to be lost, and the table has room.", "right"))
+        if hooks is None or not hooks.stages_armed:
+            out.append(
+                "  What no rule and no statistic counts is seen with stage counters only (w in the hooks)."
+            )
+        out.append("")
     moved = [(n, v) for n, v in table.stats.items() if v and n in STATISTICS and n not in ("found", "insert")]
     if moved:
         out.append(("Since this namespace exists", "heading"))

@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.message import Message
 
-from cttui.model.hooks import Chain, HooksReading, Loss, Rule
+from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule
 from cttui.model.packet import PacketPage
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui import theme
@@ -176,8 +176,26 @@ async def test_compact_hooks_are_the_sketch() -> None:
 async def test_compact_hooks_without_stage_counters_say_at_least() -> None:
     lines = await shown(HookPath(), s.hooks(stages=[], losses=[]), (80, 3))
     assert lines[1] == " raw ≥10 ──▶ mangle ≥7 ──▶ INPUT ≥7 ──▶ local"
+    routed = s.hooks(stages=[], losses=[], chains=s.hooks().chains[:2])
+    lines = await shown(HookPath(), routed, (80, 3))
+    assert lines[1] == " raw ≥10 ──▶ mangle ≥7", "nothing says that they were for this machine"
     lines = await shown(HookPath(), HooksReading(), (80, 3))
     assert "No rules and no stage counters." in lines[1]
+
+
+async def test_compact_hooks_say_which_rule_drops_now() -> None:
+    first = ActiveRule(family="ip", table="filter", chain="FORWARD", number=1, text="-m conntrack --ctstate INVALID -j DROP",
+                       does="drops", pps=63.2)  # fmt: skip
+    policy = ActiveRule(family="ip", table="filter", chain="INPUT", does="drops", pps=2.0)
+    exempt = ActiveRule(
+        family="ip", table="raw", chain="PREROUTING", number=2, does="does not track", pps=900.0
+    )
+    reading = s.hooks(stages=[], losses=[], active_rules=[exempt, first, policy])
+    lines = await shown(HookPath(), reading, (80, 4))
+    assert "rules drop 65/s" in lines[0]
+    assert lines[2] == " filter FORWARD rule 1 drops 63/s  (+1 more)  -m conntrack --ctstate INVALID -j…"
+    lines = await shown(HookPath(), s.hooks(active_rules=[first]), (80, 4))
+    assert "rules drop" not in lines[0] and "drops" not in lines[2], "the stages say so"
 
 
 async def test_the_path_in_order_with_conntrack_in_its_place() -> None:

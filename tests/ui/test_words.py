@@ -159,7 +159,7 @@ def test_explanation_covers_the_whole_picture() -> None:
     health = Health(
         counters_age_s=0.2, dump_age_s=5, events_attached=False, events_lost=2, ghosts=4, ring_drops=1
     )
-    said = text(questions.explanation(samples.table(), health, [], [], FULL))
+    said = text(questions.explanation(samples.table(), health, None, [], FULL))
     for word in (
         "The table is full",
         "drop 3",
@@ -262,7 +262,7 @@ def test_a_tale_told() -> None:
     assert telling.phase == BEFORE and "r runs it" in text(telling.story("n", "r"))
     rows = tuple(telling.rows[1])
     telling.take(StepStarted(1, 1, tale.steps[0], rows))
-    telling.take(Moving(tale.steps[0].moves[0]))
+    telling.take(Moving(tale.steps[0].moves[0], 1))
     assert telling.phase == RUNNING and "▸" in text(telling.story("n", "r"))
     telling.take(RowMeasured(1, 0, Row(rows[0].what, 10, 9, False)))
     telling.take(StepDone(1, Result()))

@@ -183,6 +183,9 @@ def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
             if item.packets == 0 and any(before.packets for before in items[:i]):
                 items, arrival = items[: i + 1], ""  # nothing comes further
                 break
+        seen = items[-1].chain if items else None
+        if names[0] == "ingress" and seen is not None and seen.hook != "input":
+            arrival = ""  # no counter behind routing: whether they were for this machine isn't known
         if items and (busy or names[0] == "ingress"):
             titles = " → ".join(name.upper() for name in names if name not in ("ingress", "egress"))
             out.append((busy, titles, items, arrival))

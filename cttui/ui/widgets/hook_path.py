@@ -5,8 +5,9 @@ from collections import deque
 
 from textual.message import Message
 
+from cttui.diagnosis import active_rules
 from cttui.diagnosis.findings import by_rule
-from cttui.model.hooks import Chain, HooksReading, Loss, Rule
+from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule
 from cttui.model.safe import clean
 from cttui.model.words import counted
 from cttui.ui.cells import Line, Run, clip, clip_words, fit, width_of
@@ -188,17 +189,21 @@ class HookPath(Rows):
         lost = sum(loss.packets for loss in reading.losses if loss.is_loss and not by_rule(loss))
         ruled = sum(loss.packets for loss in reading.losses if loss.is_loss and by_rule(loss))
         rules = sum(chain.rules_total for chain in reading.chains if not chain.ours)
+        dropping = [rule for rule in reading.active_rules if active_rules.takes(rule)]
+        now = sum(rule.pps for rule in dropping)
         directions = summary(reading)
         self.note(
             self._age,
             "hottest first" if self.order == "hottest" else "",
             counted(rules, "rule") if rules else "",
             directions[0][0] if self.compact and directions else "",
-            f"{ruled:,} dropped by rules" if ruled else "",
+            f"{ruled:,} dropped by rules" if ruled else f"rules drop {number(now)}/s" if now else "",
             (f"{lost:,} LOST" if lost else "", "hook-loss"),
         )
         if self.compact:
             lines = [self._direction(items, arrival, width) for _, items, arrival in directions]
+            if dropping and not reading.stages:  # the stages say so themselves
+                lines[1:1] = [_dropping(dropping, width)]
             return lines or [((" No rules and no stage counters.", "muted"),)]
         rows = self._items[self.top : self.top + self.visible_rows]
         inner = self.row_width(width)
@@ -355,6 +360,14 @@ class HookPath(Rows):
             cells = (item.kind, re.sub(r"\s+", " ", what).replace("|", "\\|"), item.packets, item.pps)
             rows.append("| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |")
         return "\n".join(rows)
+
+
+def _dropping(rules: list[ActiveRule], width: int) -> Line:
+    """`filter FORWARD rule 1 drops 63/s  -m conntrack --ctstate INVALID -j DROP`, of the busiest."""
+    busiest = rules[0]
+    more = f"  (+{len(rules) - 1} more)" if len(rules) > 1 else ""
+    said = f" {active_rules.name(busiest)} {busiest.does} {number(busiest.pps)}/s{more}"
+    return fit(((said, "verdict-drop"), (f"  {clean(busiest.text)}", "muted")), width)
 
 
 def _name(item: Item) -> tuple[str, ...]:
