@@ -17,6 +17,8 @@ from cttui.flows.rows import COLLECT, GRAVE_S, GRAVES
 from cttui.flows.store import Store
 from cttui.kernel.ctdecode import Decoder
 from cttui.model.flow import ASSURED, CONFIRMED, FILLER_MARK, FILLER_ZONE, SEEN_REPLY, Flow
+from cttui.model.messages import FlowView
+from cttui.probe.queries import Queries
 
 
 def flow(n: int = 0, **other: object) -> Flow:
@@ -284,6 +286,14 @@ def test_one_entry_twice_in_a_dump_is_one_flow() -> None:
     assert set(bench.flows()) == {1, 2} and len(bench.store) == 2
 
 
+@dataclass
+class Watched:
+    """As much of a Watch as a question needs that reads nothing again."""
+
+    store: Store
+    running = False
+
+
 def test_ended_flows_stay_a_moment() -> None:
     bench = Bench(capacity=4)
     one = flow(orig_packets=None)
@@ -293,6 +303,10 @@ def test_ended_flows_stay_a_moment() -> None:
     )
     bench.events(m.destroy_event(counted))
     (row,) = bench.store.rows(ended=True)
+    bench.events(m.new_event(flow(9)))
+    page = Queries(Watched(bench.store)).flows(FlowView(count=9), bench.now)  # type: ignore[arg-type]
+    assert (page.matched, page.ended, page.total) == (2, 1, 1), "the page has both, the table one"
+    bench.events(m.destroy_event(flow(9)))
     last = bench.store.flow(int(row), bench.now)
     assert last.ended and last.orig_bytes == 180 and last.stop_ns == 9 and last.timeout_s == 0
     assert not len(bench.store.rows()) and bench.store.row_of(last.key) is None

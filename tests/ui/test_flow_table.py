@@ -80,6 +80,13 @@ async def begun(app: Host, pilot: Pilot[None], **kw: Any) -> None:
     await pilot.pause()
 
 
+async def test_flows_that_have_ended_are_shown_and_not_counted() -> None:
+    app = Host([s.flow(9 - i) for i in range(7)])
+    async with app.run_test(size=(80, 12)) as pilot:
+        await begun(app, pilot, total=5, ended=2)
+        assert lines(app)[0].endswith("━ 5 ━")
+
+
 async def test_80_columns_say_what_the_article_says() -> None:
     app = Host([s.flow(9 - i) for i in range(7)])
     async with app.run_test(size=(80, 12)) as pilot:

@@ -348,7 +348,8 @@ class FlowTable(Rows):
     def _say(self) -> None:
         page, arrow = self.page, "▼" if self.descending else "▲"
         hidden = f"{page.fillers_hidden:,} filler hidden" if page.fillers_hidden else ""
-        shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
+        live = page.matched - page.ended
+        shown = f"{live:,}" if live == page.total else f"{live:,} of {page.total:,}"
         if self._marks.begun is None:
             shown = ""  # no page yet, perhaps never: nobody has counted
         where = f" in {self.filtered_in}:" if self.filtered_in else ""
