@@ -23,7 +23,37 @@ WIDGETS = (
 
 def page() -> str:
     """The page as it must be."""
-    return actions.markdown([(heading, widget_keys((widget,))) for heading, widget in WIDGETS])
+    return markdown([(heading, widget_keys((widget,))) for heading, widget in WIDGETS])
+
+
+def markdown(extra: list[tuple[str, list[tuple[str, str]]]]) -> str:
+    """The key tables of docs/keys.md; `extra` are (heading, [(keys, what)]) of the widgets themselves."""
+    lines = ["# Keys", "", "Made by `tools/make_keys.py` from `cttui/ui/actions.py`; edit that.", ""]
+    for group in actions.GROUPS:
+        lines += [f"## {group}", "", "| key | id | what |", "|---|---|---|"]
+        for action in actions.ACTIONS:
+            if action.group == group:
+                keys = " ".join(f"`{actions.key_name(key)}`" for key in actions.keys_of(action, {}))
+                lines.append(f"| {keys} | {action.id} | {_cell(action.help)} |")
+        lines.append("")
+    for heading, rows in extra:
+        lines += [f"## {heading}", "", "| key | what |", "|---|---|"]
+        lines += [f"| {_cell(keys)} | {_cell(what)} |" for keys, what in rows]
+        lines.append("")
+    lines += [
+        "Keys are changed in the configuration file, by id:",
+        "",
+        "```toml",
+        "[keys]",
+        'freeze = "space,p"',
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def main(argv: list[str]) -> int:

@@ -11,11 +11,11 @@ from cttui.model.messages import FaultError
 T = TypeVar("T")
 
 
-def with_link(target: Target, work: Callable[[Link], Awaitable[T]], *, read_only: bool = True) -> T:
+def with_link(target: Target, work: Callable[[Link], Awaitable[T]]) -> T:
     """Open a probe on the target, do the work, end the probe. Raises FaultError."""
 
     async def run() -> T:
-        link = await Link.open(target, read_only=read_only)
+        link = await Link.open(target, read_only=True)
         try:
             return await work(link)
         finally:

@@ -17,7 +17,7 @@ from cttui.model.messages import FaultError
 
 _LD_W, _LD_H, _LD_B, _LD_LEN = 0x20, 0x28, 0x30, 0x80
 _LDX_MSH, _LD_H_IND = 0xB1, 0x48
-_JA, _JEQ, _JGE, _JSET = 0x05, 0x15, 0x35, 0x45
+_JEQ, _JGE, _JSET = 0x15, 0x35, 0x45
 _AND, _RET_K = 0x54, 0x06
 _AD_PKTTYPE, _AD_IFINDEX = 0xFFFFF004, 0xFFFFF008  # SKF_AD_OFF + …, linux/filter.h
 _LOOPBACK_INDEX = 1  # lo is the first device of every namespace
@@ -42,9 +42,6 @@ class _Assembler:
     def jump(self, code: int, k: int, true: str | None = None, false: str | None = None) -> None:
         self.code.append((code, true, false, k))
 
-    def goto(self, label: str) -> None:
-        self.code.append((_JA, label, None, 0))
-
     def label(self, name: str) -> None:
         self.labels[name] = len(self.code)
 
@@ -52,9 +49,7 @@ class _Assembler:
         out = bytearray()
         for at, (code, true, false, k) in enumerate(self.code):
             jt, jf = (self.labels[x] - at - 1 if x else 0 for x in (true, false))
-            out += (
-                struct.pack("=HBBI", code, 0, 0, jt) if code == _JA else struct.pack("=HBBI", code, jt, jf, k)
-            )
+            out += struct.pack("=HBBI", code, jt, jf, k)
         return bytes(out)
 
 

@@ -17,7 +17,7 @@ _PACKET, _VERDICT, _CONFIG = 0, 1, 2  # enum nfqnl_msg_types
 _CFG_CMD, _CFG_PARAMS, _CFG_QUEUE_MAXLEN = 1, 2, 3
 _CMD_BIND, _COPY_META = 1, 1
 _PACKET_HDR, _VERDICT_HDR = 1, 2
-NF_DROP, NF_ACCEPT = 0, 1
+NF_ACCEPT = 1
 NLM_F_REQUEST, NLM_F_ACK = 1, 4
 NLMSG_ERROR = 2
 NFNETLINK_V0 = 0
@@ -87,10 +87,10 @@ class Queue:
                 break
         return len(self.held)
 
-    def release(self, verdict: int = NF_ACCEPT) -> int:
+    def release(self) -> int:
         """Let all held packets go, in order, in one send; how many."""
         out = b"".join(
-            self._message(_VERDICT, _attribute(_VERDICT_HDR, struct.pack("!II", verdict, number)))
+            self._message(_VERDICT, _attribute(_VERDICT_HDR, struct.pack("!II", NF_ACCEPT, number)))
             for number in self.held
         )
         n, self.held = len(self.held), []

@@ -38,7 +38,6 @@ def raw(value: Any) -> str:
 
 
 _MASKED = {"tcp flags"}
-_SET_KEYS = {"ct state", "ct status"}
 
 
 def _match(m: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ HEADERS = np.dtype([
 
 Records = NDArray[np.void]
 
-ETH_IPV4, ETH_ARP, ETH_IPV6 = 0x0800, 0x0806, 0x86DD
+ETH_IPV4, ETH_IPV6 = 0x0800, 0x86DD
 ETH_VLAN, ETH_QINQ = 0x8100, 0x88A8
 PKTTYPES = ("in", "broadcast", "multicast", "other", "out", "host", "host")
 """sll_pkttype, include/uapi/linux/if_packet.h: PACKET_HOST, BROADCAST, MULTICAST, OTHERHOST, OUTGOING, …"""

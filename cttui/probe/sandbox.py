@@ -73,8 +73,6 @@ class Sandbox:
     """`tun` or `veth`."""
     link_header: bytes
     """Destination and source link address that go before each packet (ethertype follows); b"" for tun."""
-    own_v4: str = OWN_V4
-    own_v6: str = OWN_V6
     wire: str = ""
     """The sending end of the veth pair, "" for tun."""
     host_count: HostCount | None = None

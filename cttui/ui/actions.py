@@ -1,4 +1,4 @@
-"""Every action, declared once: bindings, footer, help, command palette and docs/keys.md come from here."""
+"""Every action, declared once: bindings, footer, help, command palette and docs/keys.md (tools/make_keys.py) come from here."""
 
 from dataclasses import dataclass
 
@@ -133,33 +133,3 @@ def footer(
         chosen = [BY_ID[id_] for id_ in WITHOUT_PROBE]
     chosen.sort(key=lambda a: a.footer)
     return [(a.id, shown_key(a, keymap), a.label) for a in chosen]
-
-
-def markdown(extra: list[tuple[str, list[tuple[str, str]]]]) -> str:
-    """The key tables of docs/keys.md; `extra` are (heading, [(keys, what)]) of the widgets themselves."""
-    lines = ["# Keys", "", "Made by `tools/make_keys.py` from `cttui/ui/actions.py`; edit that.", ""]
-    for group in GROUPS:
-        lines += [f"## {group}", "", "| key | id | what |", "|---|---|---|"]
-        for action in ACTIONS:
-            if action.group == group:
-                keys = " ".join(f"`{key_name(key)}`" for key in keys_of(action, {}))
-                lines.append(f"| {keys} | {action.id} | {_cell(action.help)} |")
-        lines.append("")
-    for heading, rows in extra:
-        lines += [f"## {heading}", "", "| key | what |", "|---|---|"]
-        lines += [f"| {_cell(keys)} | {_cell(what)} |" for keys, what in rows]
-        lines.append("")
-    lines += [
-        "Keys are changed in the configuration file, by id:",
-        "",
-        "```toml",
-        "[keys]",
-        'freeze = "space,p"',
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -34,13 +34,13 @@ def rate_words(hz: float) -> str:
 
 def header_line(
     state: State, *, width: int, frozen_at: str = "", age_s: float | None = None, dump_age_s: float | None = None,
-    program: str = "cttui", cost: str = "",
+    cost: str = "",
 ) -> Line:  # fmt: skip
     """Where we are on the left, how far to trust it on the right; what doesn't fit is left out from the middle."""
     welcome = state.welcome
     badge = state.target.label if welcome is None else _badge(state, welcome)
     style = {"sandbox": "badge-sandbox"}.get(state.target.kind, "badge-host")
-    left: list[Run] = [(f" {program} ", "heading"), (f" {badge} ", style)]
+    left: list[Run] = [(" cttui ", "heading"), (f" {badge} ", style)]
     middle: list[str] = []
     if welcome is not None:
         middle = [f"netns {welcome.netns}", f"linux {_short(welcome.kernel)}", welcome.user]

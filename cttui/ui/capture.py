@@ -24,7 +24,6 @@ TRACE_PACKETS, TRACE_S = 1_000, 30
 MOST_TRACED, MOST_TRACE_S = 5_000, 600
 MOST_CAPTURED, MOST_CAPTURE_S = 100_000_000, 86_400
 PCAP = "pcap:"
-LABEL = 12
 
 CAPTURE_COST: Paragraphs = [
     "The first 96 bytes of each packet are read through a packet socket, for at most so many packets and seconds. "
@@ -192,7 +191,7 @@ def _caps(packets: int, seconds: int, most_packets: int, most_seconds: int) -> l
     ]  # fmt: skip
 
 
-def capture_form(left_out: bool, filter_: str = "", interface: str = "") -> Form:
+def capture_form(left_out: bool, filter_: str = "") -> Form:
     """Before the packet log is switched on on a host."""
     notes: Paragraphs = (
         ["The SSH connection you watch through is left out: the log would show itself."] if left_out else []
@@ -203,7 +202,7 @@ def capture_form(left_out: bool, filter_: str = "", interface: str = "") -> Form
         [
             FormField("filter", "filter", filter_, lambda t: judge(t, pcap=True)[0],
                   "dport=443 src=10.0.0.0/8, or  pcap: tcp[tcpflags] & tcp-syn != 0", "every packet"),
-            FormField("interface", "interface", interface, _interface, "One interface, or empty for all of them.", "all interfaces"),
+            FormField("interface", "interface", "", _interface, "One interface, or empty for all of them.", "all interfaces"),
             *_caps(CAPTURE_PACKETS, CAPTURE_S, MOST_CAPTURED, MOST_CAPTURE_S),
         ],
         "switch it on",

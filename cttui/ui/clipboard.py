@@ -7,20 +7,11 @@ tmux and GNU screen keep the sequence for themselves unless it is wrapped in a D
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 SCREEN_CHUNK = 512
 """GNU screen drops DCS strings over 768 bytes (MAXSTR): a long one goes in pieces."""
 LONG = 74_994
 """Bytes of base64 that xterm and hterm take; many terminals drop longer ones without a word."""
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """What is known after a copy."""
-
-    sentence: str
-    sure: bool
 
 
 def sequences(text: str, environ: Mapping[str, str]) -> str:
@@ -42,17 +33,17 @@ def local(environ: Mapping[str, str]) -> bool:
     return not remote and bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
-def copy(text: str, write: Callable[[str], None], environ: Mapping[str, str]) -> Copied:
-    """Put `text` on the clipboard. Blocks while a desktop helper (xclip, wl-copy) runs: call in a thread.
+def copy(text: str, write: Callable[[str], None], environ: Mapping[str, str]) -> str:
+    """Put `text` on the clipboard and say what is known of it.
 
-    `write` sends characters to the terminal.
+    Blocks while a desktop helper (xclip, wl-copy) runs: call in a thread. `write` sends characters to the terminal.
     """
     write(sequences(text, environ))
     if local(environ) and _desktop(text):
-        return Copied("copied", sure=True)
+        return "copied"
     if len(text.encode()) * 4 // 3 > LONG:
-        return Copied("sent to the terminal; it is long, and many terminals drop that much", sure=False)
-    return Copied("sent to the terminal", sure=False)
+        return "sent to the terminal; it is long, and many terminals drop that much"
+    return "sent to the terminal"
 
 
 def _desktop(text: str) -> bool:

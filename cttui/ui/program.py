@@ -319,8 +319,7 @@ class Program(App[None]):
         """Copy, and say what is known of it."""
 
         def work() -> None:
-            copied = copy(text, self._write, os.environ)
-            self.call_from_thread(self.say, f"{what}: {copied.sentence}")
+            self.call_from_thread(self.say, f"{what}: {copy(text, self._write, os.environ)}")
 
         self.run_worker(work, thread=True, group="clipboard")
 

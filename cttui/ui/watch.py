@@ -19,7 +19,6 @@ class Seen:
     first: float
     last: Flow
     changes: list[tuple[float, str]] = field(default_factory=list)
-    gone_at: float | None = None
 
 
 class Watch:
