@@ -113,6 +113,8 @@ def refresh_behind(screen: Any) -> None:
         one._repaint_regions.update(due)
     seen = (region.intersection(top._compositor.size.region) for region in uncovered(changed, covers))
     top._compositor._dirty_regions.update(region for region in seen if region)
+    # That forgets which widgets are dirty, and those of the screen on top may not have been asked yet.
+    top._compositor.update_widgets(top._dirty_widgets)
     top._compositor_refresh()
 
 

@@ -164,3 +164,24 @@ async def test_behind_a_dialog_only_what_is_seen_to_change_is_sent(stock: Any) -
         behind.paint()
         await pilot.pause()
         assert sum(r - left for each in app.sent if each is not None for _, left, r in each.spans) == 400
+
+
+async def test_a_change_behind_does_not_swallow_one_on_top(stock: Any) -> None:
+    assert chops.install()
+    app = Behind()
+    async with app.run_test(size=(40, 10)) as pilot:
+        behind = app.query_one(Ticking)
+        top: Screen[None] = Screen()
+        await app.push_screen(top)
+        over = Ticking()
+        await top.mount(over)
+        await pilot.pause()
+        app.sent.clear()
+        over.tick = 3
+        over.paint()
+        over._repaint_required = False
+        top._dirty_widgets.add(over)  # as when the screen has heard of it and has not repainted yet
+        behind.screen._compositor._dirty_regions.add(behind.region)
+        behind.screen._compositor_refresh()
+        await pilot.pause()
+        assert sum(r - left for each in app.sent if each is not None for _, left, r in each.spans) == 400
