@@ -25,6 +25,7 @@ WRONG: dict[str, str] = {
     "--sandbox snapshot --pid 1": "One target only",
     "--netns nowhere snapshot": "no network namespace nowhere",
     "--pid 4194305 flows": "no process 4194305",
+    "--free -4 --sandbox": "--free -4 is below 0",
     "--free 7 snapshot": "belongs to the dashboard",
     "--record x tale ten-syns": "belongs to the dashboard",
     "flows --output xml": "invalid choice",

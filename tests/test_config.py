@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from cttui.client import config
+from cttui.model.filters import SORT_KEYS
 from cttui.model.messages import FaultError
+from cttui.ui.widgets.flow_columns import COLUMNS
 
 FILE = Path("/etc/somewhere/config.toml")
 
@@ -51,6 +53,9 @@ def test_defaults_where_nothing_is_said() -> None:
         ('mouse = "no"', ["must be true or false", '"no"']),
         ('unfocused = "slwo"', ["slow, idle, live", "Did you mean slow?"]),
         ("[flows]\ncolumns = [1]", ["list of words"]),
+        ('[flows]\ncolumns = ["src", "dts"]', ['not "dts"', "Did you mean dst?"]),
+        ('[flows]\nsort = "newst"', ['not "newst"', "Did you mean newest?"]),
+        ('sort = "age"', ["config.toml:1", "no setting sort", "Did you mean flows.sort?"]),
         ("[burst]\ncount = 0", ["at least 1"]),
         ("[keys]\nfreeze = 3", ["config.toml:2", "keys.freeze"]),
         ("theme = \nmouse = true", ["line 1"]),
@@ -79,7 +84,9 @@ def test_every_setting_can_be_given_as_a_flag() -> None:
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("flows.srot=age", ["--set: there is no setting flows.srot", "Did you mean sort?"]),
+        ("flows.srot=age", ["--set: there is no setting flows.srot", "Did you mean flows.sort?"]),
+        ("sort=age", ["Did you mean flows.sort?"]),
+        ("zzz=1", ["target", "flows.columns"]),
         ("rate_hz=fast", ["--set: rate_hz must be a number, not"]),
         ("rate_hz", ["--set: rate_hz must be a number"]),
         ("rate_hz=9", ["--set: rate_hz must be at most 4"]),
@@ -91,6 +98,12 @@ def test_a_wrong_flag_is_named(word: str, said: list[str]) -> None:
         config.override(config.Config(), [word])
     for part in said:
         assert part in f"{caught.value.fault.sentence} {caught.value.fault.remedy}"
+
+
+def test_words_for_flows_are_the_ones_that_flows_know() -> None:
+    may_be = {config.full_name(setting): setting.choices for setting in config.SETTINGS}
+    assert may_be["flows.columns"] == tuple(column.id for column in COLUMNS)
+    assert may_be["flows.sort"] == tuple(SORT_KEYS)
 
 
 def test_no_file_is_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

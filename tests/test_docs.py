@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from cttui.cli.main import build_parser
+from cttui.cli.parser import build_parser
 from cttui.lab.tales import ALL
 from cttui.model import filters
 from cttui.model.messages import FaultError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import shtab
 
-from cttui.cli.main import build_parser
+from cttui.cli.parser import build_parser
 from cttui.lab.tales import ALL
 
 FOLDER = Path(__file__).resolve().parents[1] / "cttui" / "cli" / "completions"

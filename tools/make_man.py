@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cttui import __version__
-from cttui.cli.main import EXAMPLES, build_parser
+from cttui.cli.parser import DESCRIPTION, EXAMPLES, build_parser
 
 DATE = "2026-11-24"
 """Of the last change to what the page says (man-pages(7))."""
@@ -103,9 +103,9 @@ def page() -> str:
     """The whole page, in man(7) macros."""
     os.environ["COLUMNS"] = "80"
     parser = build_parser()
-    head, _, tail = str(parser.description).partition(": ")
+    head, _, tail = DESCRIPTION.partition(": ")
     out = [
-        '.\\" Made by tools/make_man.py from cttui/cli/main.py; edit that.',
+        '.\\" Made by tools/make_man.py from cttui/cli/parser.py; edit that.',
         f'.TH CTTUI 1 "{DATE}" "cttui {__version__}" "User Commands"',
         ".SH NAME",
         f"cttui \\- {_text(head[:1].lower() + head[1:])}",

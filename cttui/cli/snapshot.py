@@ -14,6 +14,7 @@ from cttui.model.messages import Answer, Ask, HookView, Welcome
 from cttui.model.safe import clean
 
 _ALL_RULES = 1_000_000
+_NEVER_ASKED = frozenset({"write", "events", "capture", "trace", "kmsg"})
 
 
 def snapshot(welcome: Welcome, answer: Answer) -> dict[str, Any]:
@@ -54,17 +55,21 @@ def snapshot(welcome: Welcome, answer: Answer) -> dict[str, Any]:
         "hooks": rows if hooks else None,
         "stages": [msgspec.structs.asdict(s) for s in hooks.stages] if hooks else None,
         "tunables": {t.name: t.value for t in answer.tunables or []},
-        # Not that nothing may be written: a reading writes nothing.
         "missing": list(
             dict.fromkeys(
                 [
                     *(hooks.missing if hooks else []),
-                    *(why for what, why in welcome.cannot.items() if what != "write"),
+                    *(why for what, why in welcome.cannot.items() if what not in _not_asked(welcome)),
                 ]
             )
         ),
         "health": msgspec.structs.asdict(answer.health),
     }
+
+
+def _not_asked(welcome: Welcome) -> frozenset[str]:
+    """What a snapshot does without, so that it does not miss it: it writes nothing, a host's stages included."""
+    return _NEVER_ASKED if welcome.target == "sandbox" else _NEVER_ASKED | {"stages"}
 
 
 def run(target: Target, as_json: bool) -> None:
@@ -88,15 +93,17 @@ def lines(reading: dict[str, Any]) -> Iterator[str]:
     for name, value in reading.items():
         if name == "hooks" and value is not None:
             for h in value:
-                what = h.get("rule") if "rule" in h else f"policy {h['policy']}"
+                what = h["rule"] or "counts only" if "rule" in h else f"policy {h['policy']}"
                 packets = "–" if h["packets"] is None else h["packets"]
-                yield f"hook: {h['family']} {h['table']} {h['chain']:<16} {packets:>10}  {what}"
+                where = f"{h['family']} {h['table']} {h['chain']}"
+                yield f"hook: {where:<28} {packets:>10}  {what}"
         elif name == "stages" and value is not None:
             for stage in value:
                 where = f"{stage['family']} {stage['hook']} {stage['priority']}"
                 yield f"stage: {where:<28} {stage['packets']:>10}  {stage['label']}"
         elif isinstance(value, dict):
-            yield f"{name}: " + " ".join(f"{k}={v}" for k, v in value.items())
+            words = (f"{k}={round(v, 3) if isinstance(v, float) else v}" for k, v in value.items())
+            yield f"{name}: {' '.join(words) or 'none'}"
         elif isinstance(value, list):
             yield from (f"{name}: {line}" for line in value)
         else:

@@ -7,7 +7,7 @@ defaults come from there.
 import difflib
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,18 @@ class Setting:
     most: float | None = None
 
 
+_COLUMNS = (
+    "proto", "state", "src", "dst", "timeout", "flags", "reply_src", "reply_dst", "nat", "packets", "bytes", "rate",
+    "age", "mark", "zone", "helper", "id", "use", "labels", "secctx",
+)  # fmt: skip
+"""Ids in ui/widgets/flow_columns.py, which this layer does not see; a test holds the two together."""
+_SORTS = (
+    "newest", "proto", "state", "src", "dst", "sport", "dport", "timeout", "bytes", "packets", "rate", "age", "rsrc",
+    "rdst", "rsport", "rdport", "orig-bytes", "reply-bytes", "orig-packets", "reply-packets", "flags", "mark", "zone",
+    "helper", "family", "use", "id",
+)  # fmt: skip
+"""Keys of model.filters.SORT_KEYS, without the filter language, which the first frame does without; likewise."""
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("", "target", "auto", "What to open on. auto: the host with privilege, otherwise the sandbox.", ("auto", "host", "sandbox")),
     Setting("", "theme", "auto", "The colours: auto (what suits the terminal), dark, light, high-contrast, colour-blind, ansi16, paper, or a file of your own in themes/ beside this one."),
@@ -37,8 +49,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("", "unfocused", "slow", "While the terminal has no focus: slow (a reading every 10 s), idle (none), live.", ("slow", "idle", "live")),
     Setting("", "read_only", False, "Refuse everything that changes something in a host."),
     Setting("", "free", -1, "Fill a new sandbox until this many slots are left; -1: leave it empty.", least=-1, most=1 << 31),
-    Setting("flows", "columns", [], "Columns of the flow table, in order; empty: what fits the width."),
-    Setting("flows", "sort", "newest", "The column that orders the flows."),
+    Setting("flows", "columns", [], "Columns of the flow table, in order; empty: what fits the width.", _COLUMNS),
+    Setting("flows", "sort", "newest", "The column that orders the flows.", _SORTS),
     Setting("flows", "descending", True, "Largest or newest first."),
     Setting("burst", "line", "", "The burst that `b` fires, in scapy's notation; empty: 10 SYNs from ports 10000-10009 to port 80."),
     Setting("burst", "count", 10, "Packets in it.", least=1, most=100_000_000),
@@ -121,7 +133,7 @@ def parse(text: str, path: Path) -> Config:
     for name, value in tree.items():
         if isinstance(value, dict):
             if name not in _SECTIONS:
-                raise _unknown(text, path, f"[{name}]", name, _SECTIONS)
+                raise _unknown(text, path, f"[{name}]", name, {section: section for section in _SECTIONS})
             for inner, inner_value in value.items():
                 if name == "keys":
                     keys[inner] = _keys(text, path, inner, inner_value)
@@ -162,10 +174,9 @@ def _value(text: str, path: Path, full: str, name: str, value: object) -> object
     where = f"{path}{_line(text, name)}: {full}"
     if setting is None:
         section = full.rpartition(".")[0]
-        near = [s.name for s in SETTINGS if s.section == section] + [
-            s.name for s in SETTINGS if s.section != section
-        ]
-        raise _unknown(text, path, full, name, tuple(near))
+        # A setting of another section goes by its whole name: `sort` at the top is flows.sort.
+        near = {s.name: s.name if s.section == section and text else full_name(s) for s in SETTINGS[::-1]}
+        raise _unknown(text, path, full, name, near)
     if isinstance(setting.default, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(setting.default):
@@ -174,12 +185,15 @@ def _value(text: str, path: Path, full: str, name: str, value: object) -> object
         )
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         raise FaultError("config", f"{where} must be a list of words.", setting.help)
-    if setting.choices and value not in setting.choices:
-        near = difflib.get_close_matches(str(value), setting.choices, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise FaultError(
-            "config", f"{where} may be {', '.join(setting.choices)}, not {_shown(value)}.{hint}", setting.help
-        )
+    for word in value if isinstance(value, list) else [value]:
+        if setting.choices and word not in setting.choices:
+            nearest = difflib.get_close_matches(str(word), setting.choices, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise FaultError(
+                "config",
+                f"{where} may be {', '.join(setting.choices)}, not {_shown(word)}.{hint}",
+                setting.help,
+            )
     if isinstance(value, int | float) and not isinstance(value, bool):
         if setting.least is not None and value < setting.least:
             raise FaultError("config", f"{where} must be at least {setting.least:g}.", setting.help)
@@ -200,9 +214,10 @@ def _keys(text: str, path: Path, name: str, value: object) -> str:
     )
 
 
-def _unknown(text: str, path: Path, full: str, name: str, known: tuple[str, ...]) -> FaultError:
+def _unknown(text: str, path: Path, full: str, name: str, known: Mapping[str, str]) -> FaultError:
+    """`known`: what may be meant → how it is written."""
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
+    hint = f"Did you mean {known[near[0]]}?" if near else f"Known here: {', '.join(known.values())}."
     return FaultError("config", f"{path}{_line(text, name)}: there is no setting {full}.", hint)
 
 

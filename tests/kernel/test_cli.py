@@ -501,6 +501,11 @@ def test_a_fresh_sandbox_is_quiet() -> None:
     assert {h["packets"] for h in reading["hooks"] if "rule" in h} == {0}
 
 
+def test_what_a_snapshot_does_without_it_does_not_miss(netns: Any) -> None:
+    for target in (("--pid", str(netns.pid)), ("--sandbox",)):
+        assert json.loads(cttui("snapshot", "--json", *target).stdout)["missing"] == []
+
+
 def test_an_ordinary_user_reads_counters_and_is_told_the_rest() -> None:
     python = python_for_nobody()
     done = subprocess.run(

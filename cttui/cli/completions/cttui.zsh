@@ -10,13 +10,13 @@
 
 _shtab_cttui_commands() {
   local _commands=(
-    completion:'completion for a shell, to be sourced or installed'
-    config:'the configuration file'
-    flows:'the conntrack table as text'
-    packets:'open a pcap or pcapng file as a log'
-    snapshot:'one reading of a target, no terminal needed'
-    tale:'run experiments and compare predicted with measured'
-    tour:'the full-table tale in five screens, with you'
+    completion:'Completion for a shell, to be sourced or installed.'
+    config:'The configuration file.'
+    flows:'The conntrack table as text.'
+    packets:'Open a pcap or pcapng file as a log.'
+    snapshot:'One reading of a target, no terminal needed.'
+    tale:'Run experiments and compare predicted with measured.'
+    tour:'The full-table tale in five screens, with you.'
   )
   _describe 'cttui commands' _commands
 }
@@ -29,7 +29,7 @@ _shtab_cttui_options=(
   "--pid[the network namespace of a process]:PID:"
   "--free[sandbox\: fill the table until N slots are left]:N:"
   "--read-only[refuse everything that changes something on a host]"
-  "--theme[colours\: dark, light, \… (see docs\/themes.md)]:NAME:(ansi16 colour-blind dark high-contrast light paper)"
+  "--theme[colours\: auto, dark, light, high-contrast, colour-blind, ansi16, paper, or a theme of your own]:NAME:(ansi16 colour-blind dark high-contrast light paper)"
   "--hz[readings a second, 0.1 to 4 (default 1)]:N:"
   "--low-bandwidth[halve what goes to the terminal]"
   "--no-mouse[leave the mouse to the terminal]"
@@ -65,10 +65,10 @@ _shtab_cttui_flows_options=(
   "--sandbox[a network namespace of its own where anything may be tried]"
   "--netns[a network namespace by name (ip netns) or path]:NAME|PATH:{compadd -- /run/netns/*(N:t)}"
   "--pid[the network namespace of a process]:PID:"
-  "--sort[a column (default\: newest)]:KEY:"
+  "--sort[newest (the default), timeout, bytes, age, src, \…]:KEY:"
   "--ascending[smallest or oldest first]"
   "--limit[at most N flows]:N:"
-  "--output[output]:output:(table json conntrack)"
+  "--output[for people, for jq, or as conntrack -L -o extended,id prints it]:output:(table json conntrack)"
   "--fillers[also the entries that only fill a sandbox\'s table]"
   "(*)::as in the dashboard\: dport\=443 state\=SYN_SENT \…:"
 )
