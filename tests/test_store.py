@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from cttui.flows.batch import DESTROY, NEW, UPDATE, keys_of
+from cttui.flows.batch import keys_of
 from cttui.flows.columns import Interned
 from cttui.flows.index import KeyIndex
 from cttui.flows.rows import COLLECT, GRAVE_S, GRAVES
@@ -383,23 +383,6 @@ def test_counts() -> None:
     assert bench.store.counts() is counts
     bench.events(m.destroy_event(flow(1)))
     assert bench.store.counts().by_state == {"ESTABLISHED": 3}
-
-
-def test_changes_are_recorded_on_request() -> None:
-    bench = Bench()
-    bench.events(m.new_event(flow()))
-    assert bench.store.drain_changes() == []
-    bench.store.recording = True
-    bench.events(m.new_event(flow(1)), m.update_event(flow(0, state=3)), m.destroy_event(flow(2)))
-    bench.events(m.destroy_event(flow(0, state=3)))
-    keys = {bench.key(flow(n)): n for n in range(3)}
-    seen = [
-        (change.kind, keys[key], state)
-        for change in bench.store.drain_changes()
-        for key, state in zip(change.keys.tolist(), change.state.tolist(), strict=True)
-    ]
-    assert sorted(seen) == [(NEW, 1, 1), (UPDATE, 0, 3), (DESTROY, 0, 3)]
-    assert bench.store.drain_changes() == []
 
 
 def test_a_snapshot_stands_still() -> None:

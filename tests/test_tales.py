@@ -1,6 +1,5 @@
 """Tales as data, the runner on a link that answers from a list, the command line's words and exit codes."""
 
-import ipaddress
 import json
 import re
 import subprocess
@@ -89,8 +88,6 @@ def test_a_tale_is_complete(tale: Tale) -> None:
 
 def test_addresses_are_the_sandboxs() -> None:
     assert (moves.OWN_V4, moves.OWN_V6) == (sandbox.OWN_V4, sandbox.OWN_V6)
-    assert ipaddress.ip_address(moves.CLIENT_V4) in ipaddress.ip_network(sandbox.CLIENTS_V4)
-    assert ipaddress.ip_address(moves.CLIENT_V6) in ipaddress.ip_network(sandbox.CLIENTS_V6)
 
 
 @every_tale

@@ -13,7 +13,6 @@ Which reading wins, and why:
 - After lost events nothing that was told before counts: `lost()`, then a fresh dump.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -27,8 +26,6 @@ from cttui.flows.index import Keys, Rows
 from cttui.flows.rounds import rounds
 from cttui.flows.rows import ROOM, UNTOLD, RowTable, pick
 
-CHANGES = 1 << 16
-"""Keys kept for drain_changes."""
 UNHEARD_S = 30.0
 """How long a DESTROY may come late."""
 
@@ -49,18 +46,6 @@ class Reconciled:
     """Events were lost meanwhile, or the dump was incomplete: another one is due."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Flows that one batch of messages made, changed or ended, for job results and detail history."""
-
-    now: float
-    kind: int
-    """NEW, UPDATE, DESTROY."""
-    keys: NDArray[np.uint64]
-    state: NDArray[np.uint8]
-    status: NDArray[np.uint32]
-
-
 class Store(RowTable):
     """Flows by key. `now` is always the probe's monotonic clock in seconds.
 
@@ -77,11 +62,7 @@ class Store(RowTable):
         self._tainted = False
         self._tombstones: set[int] = set()
         self._found = [0, 0, 0]  # added, changed, ended in this dump
-        self._changes: deque[Change] = deque()
-        self._change_keys = 0
         self.events_attached = False
-        self.recording = False
-        """Whether changes are kept for drain_changes."""
         self.new_total = 0
         self.ended_total = 0
         self.ghosts_total = 0
@@ -129,9 +110,6 @@ class Store(RowTable):
         self._write(rows, fresh, columns, partial, now, complete=False)
         self._seen[rows] = self._epoch
         self._told[rows] = self._epoch
-        if self.recording:
-            for kind in np.unique(kinds).tolist():
-                self._record(kind, rows[kinds == kind], now)
 
     def _destroy(self, keys: Keys, columns: Columns, partial: Masks, now: float) -> None:
         """End flows by DESTROY, with the last counters and timestamps it brings."""
@@ -193,8 +171,6 @@ class Store(RowTable):
             self._found[0] += added
             if not self.events_attached:
                 self.new_total += added
-                if self.recording:
-                    self._record(NEW, rows[fresh], now)
         self.generation += 1
 
     def _differing(self, rows: Rows, fresh: NDArray[np.bool_], columns: Columns) -> int:
@@ -272,22 +248,4 @@ class Store(RowTable):
         if not len(rows):
             return
         self._found[2] += len(rows)
-        if self.recording:
-            self._record(DESTROY, rows, now)
         self._bury(rows, now)
-
-    # ------------------------------------------------------------ changes
-
-    def _record(self, kind: int, rows: Rows, now: float) -> None:
-        mine = self._columns
-        self._changes.append(Change(now, kind, mine["key"][rows], mine["state"][rows], mine["status"][rows]))
-        self._change_keys += len(rows)
-        while self._change_keys > CHANGES and len(self._changes) > 1:
-            self._change_keys -= len(self._changes.popleft().keys)
-
-    def drain_changes(self) -> list[Change]:
-        """Changes since the last call, while `recording`; the oldest are dropped beyond CHANGES flows."""
-        changes = list(self._changes)
-        self._changes.clear()
-        self._change_keys = 0
-        return changes

@@ -76,7 +76,6 @@ NESTS: frozenset[Path] = frozenset(
         (20,),
     }
 )
-_WORDS = ("0", "1", "2", "3")
 _HEAD = struct.Struct("=HH")
 
 

@@ -23,7 +23,6 @@ from cttui.probe.headroom import HostCount
 
 OWN_V4, OWN_V6 = "192.0.2.1", "2001:db8::1"
 """Packets to these are delivered locally (RFC 5737, RFC 3849)."""
-CLIENTS_V4, CLIENTS_V6 = "198.51.100.0/24", "2001:db8:1::/64"
 
 MAC, PEER_MAC = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 

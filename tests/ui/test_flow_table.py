@@ -245,7 +245,7 @@ async def test_sorting_by_key() -> None:
         sorts = [(m.key, m.descending) for m in app.of(FlowTable.SortWanted)]
         assert sorts == [("proto", True), ("state", True), ("proto", True), ("proto", False)]
         assert "sort proto ▲" in lines(app)[0] and "PROTO▲" in lines(app)[1]
-        app.table.reverse()
+        app.table.action_invert()
         assert app.table.descending
 
 

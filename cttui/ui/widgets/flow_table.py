@@ -188,18 +188,6 @@ class FlowTable(Rows):
         self._grown.clear()
         self.paint()
 
-    def sort_next(self) -> None:
-        """Sort by the next sortable column on screen."""
-        self._sort_by(1)
-
-    def sort_previous(self) -> None:
-        """Sort by the sortable column before."""
-        self._sort_by(-1)
-
-    def reverse(self) -> None:
-        """Turn the order round."""
-        self.order_by(self.sort, not self.descending)
-
     def order_by(self, key: str, descending: bool) -> None:
         """Another order. The cursor stays on its flow; at the top it stays at the top."""
         self.sort, self.descending = key, descending
@@ -275,13 +263,11 @@ class FlowTable(Rows):
         self._left = min(max(0, self._left + step), len(self.columns) - 1)
         self.paint()
 
-    def action_sort_by(self, step: int) -> None:
-        self._sort_by(step)
-
     def action_invert(self) -> None:
-        self.reverse()
+        self.order_by(self.sort, not self.descending)
 
-    def _sort_by(self, step: int) -> None:
+    def action_sort_by(self, step: int) -> None:
+        """Sort by another sortable column on screen."""
         keys = [BY_ID[id].sort for id in self.columns if BY_ID[id].sort]
         if not keys:
             return
