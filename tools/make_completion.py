@@ -45,7 +45,7 @@ def script(shell: str) -> str:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif action.dest == "netns":
             action.complete = NETNS  # type: ignore[attr-defined]
-        elif action.dest == "names":
+        elif action.dest in ("names", "tale"):
             action.choices = [tale.name for tale in ALL]
         elif action.dest == "theme":
             action.choices = sorted(path.stem for path in THEMES.glob("*.toml"))

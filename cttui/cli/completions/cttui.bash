@@ -29,6 +29,7 @@ _shtab_cttui_tale_pos_0_choices=(ten-syns conntrack-by-use table-full stray-ack-
 _shtab_cttui_completion_pos_0_choices=(bash zsh fish)
 _shtab_cttui_pos_0_choices=(snapshot flows tale packets config completion tour)
 _shtab_cttui___theme_choices=(ansi16 colour-blind dark high-contrast light paper)
+_shtab_cttui___tale_choices=(ten-syns conntrack-by-use table-full stray-ack-loose stray-ack-strict stray-ack-strict-full dropped-in-input sendto-eperm syn-flood notrack rate-limit synproxy early-drop gc-over-95 rst-forgets policy-counters raw-vs-tun dns-race ten-syns-v6 conntrack-by-use-v6 table-full-v6 stray-ack-loose-v6 stray-ack-strict-v6 stray-ack-strict-full-v6 dropped-in-input-v6 syn-flood-v6 notrack-v6 rate-limit-v6 rst-forgets-v6)
 
 _shtab_cttui_snapshot__h_nargs=0
 _shtab_cttui_snapshot___help_nargs=0

@@ -67,7 +67,7 @@ complete -c cttui -n _shtab_cttui_using -l theme -xka "ansi16 colour-blind dark 
 complete -c cttui -n _shtab_cttui_using -l hz -x -d 'readings a second, 0.1 to 4 (default 1)'
 complete -c cttui -n _shtab_cttui_using -l low-bandwidth -d 'halve what goes to the terminal'
 complete -c cttui -n _shtab_cttui_using -l no-mouse -d 'leave the mouse to the terminal'
-complete -c cttui -n _shtab_cttui_using -l tale -x -d 'open on an experiment (`cttui tale` lists them)'
+complete -c cttui -n _shtab_cttui_using -l tale -xka "ten-syns conntrack-by-use table-full stray-ack-loose stray-ack-strict stray-ack-strict-full dropped-in-input sendto-eperm syn-flood notrack rate-limit synproxy early-drop gc-over-95 rst-forgets policy-counters raw-vs-tun dns-race ten-syns-v6 conntrack-by-use-v6 table-full-v6 stray-ack-loose-v6 stray-ack-strict-v6 stray-ack-strict-full-v6 dropped-in-input-v6 syn-flood-v6 notrack-v6 rate-limit-v6 rst-forgets-v6" -d 'open on an experiment (`cttui tale` lists them)'
 complete -c cttui -n _shtab_cttui_using -l present -d 'presenter mode: big digits, keys shown'
 complete -c cttui -n _shtab_cttui_using -l config -xka "(__fish_complete_path (commandline -ct))" -d 'another configuration file'
 complete -c cttui -n _shtab_cttui_using -l set -x -d 'any setting of that file, e.g. flows.sort=bytes (may be repeated)'

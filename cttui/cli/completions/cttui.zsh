@@ -33,7 +33,7 @@ _shtab_cttui_options=(
   "--hz[readings a second, 0.1 to 4 (default 1)]:N:"
   "--low-bandwidth[halve what goes to the terminal]"
   "--no-mouse[leave the mouse to the terminal]"
-  "--tale[open on an experiment (\`cttui tale\` lists them)]:NAME:"
+  "--tale[open on an experiment (\`cttui tale\` lists them)]:NAME:(ten-syns conntrack-by-use table-full stray-ack-loose stray-ack-strict stray-ack-strict-full dropped-in-input sendto-eperm syn-flood notrack rate-limit synproxy early-drop gc-over-95 rst-forgets policy-counters raw-vs-tun dns-race ten-syns-v6 conntrack-by-use-v6 table-full-v6 stray-ack-loose-v6 stray-ack-strict-v6 stray-ack-strict-full-v6 dropped-in-input-v6 syn-flood-v6 notrack-v6 rate-limit-v6 rst-forgets-v6)"
   "--present[presenter mode\: big digits, keys shown]"
   "--config[another configuration file]:FILE:_files"
   "*--set[any setting of that file, e.g. flows.sort\=bytes (may be repeated)]:NAME=VALUE:"
