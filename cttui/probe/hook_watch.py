@@ -14,7 +14,7 @@ from cttui.kernel.ruleset import RuleSet, changes
 from cttui.kernel.stages import Stages
 from cttui.model.hooks import HooksReading, Loss, Stage
 from cttui.model.messages import HookView
-from cttui.probe import losses
+from cttui.probe import losses, settled
 from cttui.probe.active_rules import active_rules
 from cttui.probe.counters import Counters, grown
 
@@ -65,6 +65,8 @@ class HookWatch:
         self._last: Look | None = None
         self._base: Look | None = None
         self._losses: list[Loss] = []
+        self._settled: list[Loss] = []
+        """Of the time before rules were replaced: part of `_losses`."""
         self._unknown: tuple[dict[Gap, int], dict[Gap, int]] = {}, {}
         """What nothing explained at the last two regular readings."""
         self._answered: tuple[Look, Look | None, HookView, HooksReading] | None = None
@@ -98,12 +100,22 @@ class HookWatch:
             rules = await self._reader.read(whole)
             stats, network = self._counters.read_stats(), netstat.read() | self.stages.fragments
             after, last = self._read_stages(), self._read_stages()
-            self._last = Look(now, before, rules, stats, network, after, last)
+            then, self._last = self._last, Look(now, before, rules, stats, network, after, last)
             self.active = conntrack_active(rules, alone=self._alone)
             # Read here: the sample that sees the table full may come after the first packets it cost.
             full = self._counters.saw_full()
-            self._losses = losses_between(self._base, self._last, full) if self._base else []
+            if self._base and then and settled.counters_gone(then.rules, rules):
+                self._settle(then, self._last, full)
+            since = losses_between(self._base, self._last, full) if self._base else []
+            self._losses = settled.together([*self._settled, *since])
             return self._last
+
+    def _settle(self, before: Look, after: Look, full: bool | None) -> None:
+        """Counters went away between these two: what is known of before stays so, and counting begins anew."""
+        meanwhile = [settled.unexplained(x, losses.UNKNOWN) for x in losses_between(before, after, full)]
+        self._settled = settled.together([*self._sure_losses(), *meanwhile])
+        known = {_gap(x): x.packets for x in self._settled if x.cause == losses.UNKNOWN}
+        self._base, self._unknown = after, (known, known)
 
     def _read_stages(self) -> list[Stage]:
         try:
@@ -158,13 +170,13 @@ class HookWatch:
         """Count stages ourselves; losses are measured from the next reading on. Raises OSError."""
         self.stages.arm()
         self._asked_at = time.monotonic()
-        self._base, self._losses, self._unknown = None, [], ({}, {})
+        self._base, self._losses, self._settled, self._unknown = None, [], [], ({}, {})
         self._wake.set()
 
     def disarm(self) -> None:
         """Remove our counters."""
         self.stages.disarm()
-        self._base, self._losses, self._unknown = None, [], ({}, {})
+        self._base, self._losses, self._settled, self._unknown = None, [], [], ({}, {})
 
     def reading(self, view: HookView) -> HooksReading:
         """The last reading, cut to the view, and where packets went missing since the counters were armed."""

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cttui.probe.settled import MEANWHILE
+
 pytestmark = pytest.mark.kernel
 
 ROOT = Path(__file__).parents[2]
@@ -34,15 +36,18 @@ async def main():
     flood.stdout.readline()
     watch = HookWatch(Counters(ctnetlink.stats, netstat.read), alone=False)
     watch.arm()
-    causes, rates = set(), []
+    causes, ruled, changes = set(), [], sys.argv[1:]
     for n in range(60):
+        if n % 20 == 10 and changes:
+            subprocess.run(changes.pop(0), shell=True, check=True)
         await watch.refresh()
         reading = watch.reading(HookView())
         causes |= {(x.hook, x.cause.partition(":")[0]) for x in reading.losses}
+        ruled.append(sum(x.packets for x in reading.losses if "rule 1" in x.cause))
     flood.kill()
     flood.wait()
     end = await watch.look()
-    print(json.dumps([sorted(causes), max(s.packets for s in end.stages)]))
+    print(json.dumps([sorted(causes), max(s.packets for s in end.stages), ruled]))
 
 asyncio.run(main())
 """
@@ -67,7 +72,21 @@ def test_packets_on_their_way_are_not_lost(netns, case):
         netns.run(*line.split())
     done = subprocess.run([*netns.prefix, sys.executable, "-c", WATCH], cwd=ROOT, capture_output=True, text=True, timeout=120)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found, packets = json.loads(done.stdout)
+    found, packets, _ = json.loads(done.stdout)
     said = {cause for hook, cause in found if cause != "no socket on that port"}
     assert said and said <= causes
     assert packets > 1000, "the flood was no flood"
+
+
+@pytest.mark.parametrize("family", ["iptables-nft", "iptables-legacy"])
+def test_what_rules_dropped_stays_theirs_when_they_are_flushed_replaced_or_zeroed(netns, family):
+    rule = "INPUT -p udp --dport 81 -j DROP"
+    netns.run(*f"{family} -A {rule}".split())
+    steps = [f"{family} -Z", f"{family} -F INPUT && {family} -A {rule}", f"{family} -F INPUT"]
+    done = subprocess.run([*netns.prefix, sys.executable, "-c", WATCH, *steps], cwd=ROOT, capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found, _, dropped = json.loads(done.stdout)
+    said = {cause for hook, cause in found if cause != "no socket on that port"}
+    assert "dropped by filter INPUT rule 1" in said
+    assert said <= {"dropped by filter INPUT rule 1", MEANWHILE.partition(":")[0]}
+    assert dropped == sorted(dropped) and dropped[-1] > 100
