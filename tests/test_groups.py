@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from query_strategies import NOW, columns_of, flows_of
 
-from cttui.flows import groups
-from cttui.flows.groups import SORTS, Partition, group, partition
+from cttui.flows.groups import SORTS, group
+from cttui.flows.partition import Partition, partition
 from cttui.flows.select import select
 from cttui.model.filters import GROUP_KEYS, parse
 from cttui.model.flow import AF_INET, ASSURED, DST_NAT, SEEN_REPLY, SRC_NAT, Flow, state_name
@@ -99,7 +99,7 @@ def test_a_hash_collision_falls_back_to_the_exact_way(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(5)
     parts = [(rng.integers(0, 3, 200).astype(np.uint32), 32) for _ in range(4)]
     expected = exactly(partition(parts))
-    monkeypatch.setattr(groups, "_hashed", lambda words: np.zeros(len(words[0]), np.uint64))
+    monkeypatch.setattr("cttui.flows.partition._hashed", lambda words: np.zeros(len(words[0]), np.uint64))
     assert exactly(partition(parts)) == expected
 
 
