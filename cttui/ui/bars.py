@@ -6,7 +6,8 @@ from collections.abc import Callable
 from textual.message import Message
 
 from cttui.model.messages import Welcome
-from cttui.ui.cells import Cells, Line, Run, spread, width_of
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, Run, spread, width_of
 from cttui.ui.offers import Offers
 from cttui.ui.session import Phase, State
 

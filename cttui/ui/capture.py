@@ -12,9 +12,10 @@ from textual.widgets import Input
 from cttui.model import filters
 from cttui.model.messages import Arm, FaultError
 from cttui.model.packet_match import parse_packets
-from cttui.ui.cells import Cells, Line, pad
+from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Button, Buttons, Dialog
 from cttui.ui.fields import Field, Says
+from cttui.ui.lines import Line, pad
 from cttui.ui.prose import Prose
 from cttui.ui.questions import Paragraphs
 

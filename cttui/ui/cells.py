@@ -4,19 +4,13 @@ Over SSH the terminal is the bottleneck: repainting a 160×50 dashboard costs 20
 hundred bytes. Every widget of this program therefore lays all of its lines out in one pass, and the base
 class here compares them with what was painted last and refreshes only the runs of cells that differ.
 `chops.install` makes Textual send no more than these runs.
-
-A line is a tuple of runs; a run is (text, style name). Text is plain: nothing here ever parses markup.
-A style name is a theme variable (`theme.VARIABLES`): `name` is the colour, `name-background` and
-`name-style` are optional beside it; `name on other` takes the background of another. The empty name is the
-widget's own style.
 """
 
 import itertools
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
@@ -27,136 +21,13 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from cttui.model.safe import clean
-
-Run = tuple[str, str]
-Line = tuple[Run, ...]
+from cttui.ui.ascii import to_ascii
+from cttui.ui.lines import Line, Run, clip, clip_words, fit, width_of
 
 STYLE_COST = 40
 """Bytes of the SGR sequences around a run in true colour: CSI 38;2;r;g;b;48;2;r;g;b m … CSI 0 m."""
 MOVE_COST = 8
 """Bytes of a cursor movement, CSI row;column H."""
-
-_ASCII = str.maketrans({
-    "─": "-", "━": "=", "│": "|", "┃": "#", "┌": "+", "└": "+", "├": "+", "┤": "+", "╷": "|", "╵": "|",
-    "▶": ">", "◀": "<", "→": ">", "←": "<", "↑": "^", "↓": "v", "▲": "^", "▼": "v", "▸": ">", "▾": "v",
-    "…": "~", "·": ".", "−": "-", "–": "-", "—": "-", "≥": ">", "≤": "<", "×": "x", "∞": "-", "≈": "~",
-    "▁": "_", "▂": ".", "▃": ":", "▄": "-", "▅": "=", "▆": "+", "▇": "*", "█": "#",
-    "▏": " ", "▎": " ", "▍": "-", "▌": "-", "▋": "=", "▊": "=", "▉": "#", "░": ".", "▒": "+", "▓": "#",
-    "✓": "v", "✗": "x", "●": "*", "○": "o", "◆": "*", "▀": "#", "▔": "-", "“": '"', "”": '"', "’": "'", "║": "|",
-})  # fmt: skip
-"""One cell for one cell, so that a layout made for Unicode holds without it."""
-_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
-
-
-def ascii_only(environ: Mapping[str, str]) -> bool:
-    """Whether the terminal's character set has to be taken for plain ASCII.
-
-    LC_ALL, LC_CTYPE, LANG in that order, as setlocale(3) reads them. Python itself sets LC_CTYPE=C.UTF-8
-    where the locale was C (PEP 538), so that value does not outvote a LANG that says C. The fonts of the
-    Linux console have no eighth blocks and few arrows.
-    """
-    if environ.get("TERM") == "linux":
-        return True
-    lc_all, lc_ctype, lang = (environ.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG"))
-    if not lc_all and lc_ctype == "C.UTF-8" and lang in ("C", "POSIX"):
-        return True
-    said = lc_all or lc_ctype or lang
-    return bool(said) and "utf" not in said.lower()
-
-
-def to_ascii(text: str) -> str:
-    """The text in as many cells of printable ASCII; what has no counterpart becomes "?"."""
-    if text.isascii():
-        return text
-    return _NOT_ASCII.sub(lambda found: "?" * cell_len(found[0]), text.translate(_ASCII))
-
-
-def width_of(text: str) -> int:
-    """Cells that the text takes."""
-    return len(text) if text.isascii() else cell_len(text)
-
-
-def clip(text: str, width: int) -> str:
-    """The text in at most `width` cells, "…" standing for what was cut."""
-    if width_of(text) <= width:
-        return text
-    if width <= 0:
-        return ""
-    return (text[: width - 1] if text.isascii() else set_cell_size(text, width - 1).rstrip()) + "…"
-
-
-def clip_words(text: str, width: int) -> str:
-    """The text in at most `width` cells, cut between words where that leaves at least half of them."""
-    if width_of(text) <= width:
-        return text
-    cut = clip(text, width)[:-1]
-    whole = cut if text[len(cut)] == " " else cut.rpartition(" ")[0].rstrip(" ,;:·")
-    return (whole if 2 * width_of(whole) >= width else cut) + "…"[:width]
-
-
-def clip_middle(text: str, width: int, keep_end: int | None = None) -> str:
-    """The text in at most `width` cells, cut in the middle: both ends of an address tell which it is.
-
-    `keep_end` is how many cells at the end stay whole (a port).
-    """
-    length = width_of(text)
-    if length <= width:
-        return text
-    if width <= 1:
-        return "…"[:width]
-    end = min(width - 1, max((width - 1) // 2, keep_end or 0))
-    start = width - 1 - end
-    if text.isascii():
-        return text[:start] + "…" + text[length - end :]
-    tail = ""
-    for character in reversed(text):
-        if width_of(character + tail) > end:
-            break
-        tail = character + tail
-    return set_cell_size(text, start).rstrip() + "…" + tail
-
-
-def pad(text: str, width: int, right: bool = False) -> str:
-    """The text in exactly `width` cells, clipped or filled with spaces; `right` aligns to the right."""
-    text = clip(text, width)
-    fill = " " * (width - width_of(text))
-    return fill + text if right else text + fill
-
-
-def fit(line: Iterable[Run], width: int) -> Line:
-    """The line in exactly `width` cells: neighbours of one style merged, the end clipped or filled."""
-    out: list[Run] = []
-    used = 0
-    for text, style in line:
-        if not text:
-            continue
-        length = width_of(text)
-        if used + length > width:
-            text = clip(text, width - used)
-            length = width_of(text)
-        if not text:
-            break
-        used += length
-        if out and out[-1][1] == style:
-            out[-1] = (out[-1][0] + text, style)
-        else:
-            out.append((text, style))
-    if used < width:
-        fill = " " * (width - used)
-        if out and out[-1][1] == "":
-            out[-1] = (out[-1][0] + fill, "")
-        else:
-            out.append((fill, ""))
-    return tuple(out)
-
-
-def spread(left: Iterable[Run], right: Iterable[Run], width: int) -> list[Run]:
-    """`left` at the left edge and `right` at the right one; `left` is clipped where both don't fit."""
-    left, right = list(left), list(right)
-    taken = sum(width_of(text) for text, _ in right)
-    if taken >= width:
-        return list(fit(right, width))
-    return [*fit(left, width - taken), *right]
 
 
 def _cells(line: Line) -> list[tuple[str, str]]:

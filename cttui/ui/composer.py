@@ -18,9 +18,10 @@ from cttui.lab.notation import ComposeError, parse
 from cttui.lab.presets import PRESETS
 from cttui.lab.summary import describe
 from cttui.ui.burst import RANDOM, Burst, built
-from cttui.ui.cells import Cells, Line, clip, pad
+from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Ask, Button, Buttons, Choose, Dialog, Entry, Menu
 from cttui.ui.fields import Field, Says
+from cttui.ui.lines import Line, clip, pad
 from cttui.ui.rows import Rows
 
 HINTS = {

@@ -16,8 +16,8 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from cttui.ui.cells import Line, clip_words, pad, width_of
 from cttui.ui.fields import Field, Says
+from cttui.ui.lines import Line, clip_words, pad, width_of
 from cttui.ui.offers import Offers
 from cttui.ui.prose import Prose
 from cttui.ui.rows import Rows

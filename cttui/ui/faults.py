@@ -8,8 +8,8 @@ from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.model.words import counted, times
-from cttui.ui.cells import Line
 from cttui.ui.journey_text import ends_words
+from cttui.ui.lines import Line
 
 Key = Callable[[str], str]
 """Action id → the key a person has for it."""

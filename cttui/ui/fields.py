@@ -3,7 +3,8 @@
 from textual.suggester import Suggester
 from textual.widgets import Input
 
-from cttui.ui.cells import Cells, Line, clip, width_of
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, clip, width_of
 from cttui.ui.prose import wrap
 
 

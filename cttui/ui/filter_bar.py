@@ -11,8 +11,9 @@ from textual.widgets import Input
 from cttui.model import filters
 from cttui.model.messages import FaultError
 from cttui.model.packet_match import parse_packets
-from cttui.ui.cells import Cells, Line
+from cttui.ui.cells import Cells
 from cttui.ui.fields import Field, Says
+from cttui.ui.lines import Line
 
 PROMPT = " / "
 EXAMPLES = (

@@ -15,8 +15,9 @@ from cttui.model.safe import clean
 from cttui.model.words import counted
 from cttui.ui import journey_text as text
 from cttui.ui.bars import Header, KeyBar
-from cttui.ui.cells import Cells, Line, clip
+from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Choose, Entry
+from cttui.ui.lines import Line, clip
 from cttui.ui.prose import Prose, wrap
 from cttui.ui.traced import all_journeys, journey_of, packet_of
 from cttui.ui.widgets.journey_table import JourneyTable

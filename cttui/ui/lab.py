@@ -16,8 +16,9 @@ from cttui.lab.tales import ALL
 from cttui.model.messages import Answer, Ask, FlowView, HookView, PacketView
 from cttui.ui import faults
 from cttui.ui.bars import Header, KeyBar
-from cttui.ui.cells import Cells, Line, spread
+from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Button, Confirm, Entry, Menu
+from cttui.ui.lines import Line, spread
 from cttui.ui.prose import Prose
 from cttui.ui.session import Phase
 from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, Telling

@@ -11,7 +11,8 @@ from textual.screen import Screen
 from cttui.model.messages import Answer
 from cttui.ui import actions, faults, keymap
 from cttui.ui.bars import Header, KeyBar
-from cttui.ui.cells import Cells, Line, spread
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, spread
 from cttui.ui.prose import Prose
 from cttui.ui.session import Phase, State
 from cttui.ui.widgets.breakdown import Breakdown

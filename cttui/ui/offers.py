@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from textual import events
 
-from cttui.ui.cells import Cells, Line, Run, width_of
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, Run, width_of
 
 
 class Offers(Cells):

@@ -21,7 +21,8 @@ from cttui.model.messages import Action as ProbeAction
 from cttui.model.messages import Answer, Ask, Fault
 from cttui.model.safe import clean
 from cttui.ui import actions, chops, keymap, theme
-from cttui.ui.cells import Cells, ascii_only
+from cttui.ui.ascii import ascii_only
+from cttui.ui.cells import Cells
 from cttui.ui.clipboard import copy
 from cttui.ui.dashboard import Dashboard
 from cttui.ui.session import Phase, Session, State

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.actions import SkipAction
 
-from cttui.ui.cells import Line, width_of
+from cttui.ui.lines import Line, width_of
 from cttui.ui.rows import Rows
 
 _HANGING = re.compile(r"\s*\S+(?: \S+)*\s{2,}(?=\S)")

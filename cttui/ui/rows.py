@@ -5,7 +5,8 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 
-from cttui.ui.cells import Cells, Line, fit
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, fit
 
 
 class Rows(Cells, can_focus=True):

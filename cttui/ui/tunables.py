@@ -12,9 +12,10 @@ from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.model.tunables import Tunable
 from cttui.ui import questions
-from cttui.ui.cells import Cells, Line, pad
+from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Ask, Button, Buttons, Confirm, Dialog
 from cttui.ui.fields import Says
+from cttui.ui.lines import Line, pad
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 

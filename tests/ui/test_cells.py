@@ -8,19 +8,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from cttui.ui import cells
-from cttui.ui.cells import (
-    Line,
-    ascii_only,
-    changed_runs,
-    clip,
-    clip_middle,
-    clip_words,
-    fit,
-    pad,
-    spread,
-    to_ascii,
-    width_of,
-)
+from cttui.ui.ascii import ascii_only, to_ascii
+from cttui.ui.cells import changed_runs
+from cttui.ui.lines import Line, clip, clip_middle, clip_words, fit, pad, spread, width_of
 
 TEXT = st.text(st.sampled_from("abc 019.:…─█▁日本é\u0301🙂"), max_size=30)
 LINES = st.lists(st.tuples(TEXT, st.sampled_from(["", "muted", "value"])), max_size=6)

@@ -17,7 +17,8 @@ from textual.strip import Strip
 from textual.widgets import Label
 
 from cttui.ui import chops
-from cttui.ui.cells import Cells, Line
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line
 
 STOCK = _compositor.ChopsUpdate.render_segments
 """Taken while tests are collected: only a running program installs the patch."""

@@ -13,7 +13,8 @@ from textual.pilot import Pilot
 from cttui.model import flow as f
 from cttui.model.flow import Flow
 from cttui.ui import theme
-from cttui.ui.cells import Cells, width_of
+from cttui.ui.cells import Cells
+from cttui.ui.lines import width_of
 from cttui.ui.widgets.flow_table import FlowTable
 
 ASSURED = f.CONFIRMED | f.SEEN_REPLY | f.ASSURED

@@ -2,7 +2,8 @@
 
 from textual.app import App, ComposeResult
 
-from cttui.ui.cells import Cells, Line
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line
 
 HOSTILE = "a\x1b[31mred\x1b]0;title\x07 [/foo] \u202eevil\x9b1m\nb"
 

@@ -9,7 +9,8 @@ from textual.geometry import Region
 from textual.theme import Theme
 
 from cttui.ui import theme
-from cttui.ui.cells import Cells, Line, named_style
+from cttui.ui.cells import Cells, named_style
+from cttui.ui.lines import Line
 from cttui.ui.theme import COLOURS, Problem
 
 OURS, PROBLEMS = theme.load_themes(theme.theme_folder())

@@ -13,7 +13,8 @@ from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule
 from cttui.model.packet import PacketPage
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui import theme
-from cttui.ui.cells import Cells, width_of
+from cttui.ui.cells import Cells
+from cttui.ui.lines import width_of
 from cttui.ui.widgets.breakdown import Breakdown
 from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.gauge import Gauge, bar, percent

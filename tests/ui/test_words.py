@@ -12,8 +12,8 @@ from cttui.model.tunables import Tunable
 from cttui.model.words import conntrack_line
 from cttui.ui import faults, questions
 from cttui.ui.bars import cost_words, dump_words, header_line
-from cttui.ui.cells import width_of
 from cttui.ui.detail import flow_paragraphs
+from cttui.ui.lines import width_of
 from cttui.ui.prose import wrap
 from cttui.ui.session import Phase, State
 from cttui.ui.telling import BEFORE, OVER, RUNNING, Telling

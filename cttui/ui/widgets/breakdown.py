@@ -1,7 +1,8 @@
 """What the table holds: protocols, states, and what may be evicted."""
 
 from cttui.model.table import TableReading
-from cttui.ui.cells import Cells, Line, Run, spread
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, Run, spread
 
 
 class Breakdown(Cells):

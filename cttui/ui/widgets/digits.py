@@ -1,6 +1,7 @@
 """Big digits for a room: the numbers in question in presenter mode."""
 
-from cttui.ui.cells import Cells, Line, Run, clip, width_of
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, Run, clip, width_of
 
 _FONT = {
     "0": ("█▀█", "█ █", "▀▀▀"), "1": ("▀█ ", " █ ", "▀▀▀"), "2": ("▀▀█", "█▀▀", "▀▀▀"), "3": ("▀▀█", " ▀█", "▀▀▀"),

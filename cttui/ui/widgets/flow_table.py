@@ -17,7 +17,7 @@ from textual.timer import Timer
 from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage
 from cttui.model.safe import clean
-from cttui.ui.cells import Line, Run, clip, clip_middle, fit, pad, width_of
+from cttui.ui.lines import Line, Run, clip, clip_middle, fit, pad, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Column, sensible, shares
 from cttui.ui.widgets.flow_marks import FlowMarks

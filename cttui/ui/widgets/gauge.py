@@ -2,7 +2,8 @@
 
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
-from cttui.ui.cells import Cells, Line, Run, fit, width_of
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, Run, fit, width_of
 
 WARN, FULL = 0.8, 0.95
 """From 80 % on a burst fills it; from 95 % on, once a packet was lost, the garbage collector takes what is not ASSURED."""

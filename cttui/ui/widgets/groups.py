@@ -10,7 +10,7 @@ from textual.message import Message
 from cttui.model import words
 from cttui.model.messages import GroupPage, GroupRow
 from cttui.model.safe import clean
-from cttui.ui.cells import Line, Run, clip_middle, pad, width_of
+from cttui.ui.lines import Line, Run, clip_middle, pad, width_of
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.gauge import bar, percent

@@ -4,7 +4,8 @@ import math
 
 from cttui.model import words
 from cttui.model.table import Series, TableReading
-from cttui.ui.cells import Cells, Line, Run, fit, width_of
+from cttui.ui.cells import Cells
+from cttui.ui.lines import Line, Run, fit, width_of
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 ALARMS = {"drop", "early_drop", "insert_failed", "chaintoolong"}

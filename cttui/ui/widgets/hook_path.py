@@ -10,7 +10,7 @@ from cttui.diagnosis.findings import by_rule
 from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule
 from cttui.model.safe import clean
 from cttui.model.words import counted
-from cttui.ui.cells import Line, Run, clip, clip_words, fit, width_of
+from cttui.ui.lines import Line, Run, clip, clip_words, fit, width_of
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.history import blocks, number

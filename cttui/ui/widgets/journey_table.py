@@ -9,7 +9,7 @@ from textual.message import Message
 from cttui.model.packet import Journey, JourneysReading
 from cttui.model.safe import clean
 from cttui.ui import journey_text as text
-from cttui.ui.cells import Line, Run, clip, pad, width_of
+from cttui.ui.lines import Line, Run, clip, pad, width_of
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 

@@ -2,7 +2,7 @@
 
 from cttui.lab.runner import Row
 from cttui.model.safe import clean
-from cttui.ui.cells import Line, pad, width_of
+from cttui.ui.lines import Line, pad, width_of
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 

@@ -12,8 +12,8 @@ from cttui.model.messages import PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.model.words import counted
-from cttui.ui.cells import Line, Run, clip, clip_words, pad, spread, width_of
 from cttui.ui.journey_text import fate_words
+from cttui.ui.lines import Line, Run, clip, clip_words, pad, spread, width_of
 from cttui.ui.rows import Rows
 
 _DIRECTIONS = {"broadcast": "bcast", "multicast": "mcast"}

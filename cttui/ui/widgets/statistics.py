@@ -3,7 +3,7 @@
 import math
 
 from cttui.model.table import STATISTICS, Series, TableReading
-from cttui.ui.cells import Line, Run, clip_words, pad
+from cttui.ui.lines import Line, Run, clip_words, pad
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.history import ALARMS, blocks, number
