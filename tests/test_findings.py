@@ -137,6 +137,17 @@ def test_every_loss_is_a_sentence(one: Loss, what: str, said: str) -> None:
     assert headline(table(), [one], None) == said
 
 
+def test_a_loss_says_whether_it_goes_on() -> None:
+    now, over = loss(90, pps=63.2), loss(900, "no route", "InNoRoutes +900", over=True)
+    assert headline(table(LIMIT), [now], None) == "90 packets lost in conntrack: table full, 63/s now"
+    assert headline(table(), [over], None) == "900 packets lost: no route, none in the last minute"
+    assert headline(table(), [now, over], None).startswith("90 packets"), "what goes on comes first"
+    said = {x.level: x.what for x in findings(table(), [now, over])}
+    assert said[ERROR].endswith("table full; 63/s now.") and said[WARNING].endswith(
+        "none in the last minute."
+    )
+
+
 def test_the_headline() -> None:
     assert (
         headline(table(LIMIT), [loss()], None)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cttui.kernel.stages import FRAGMENTS, POINTS
-from cttui.model.hooks import Chain, Rule, Stage
+from cttui.model.hooks import Chain, Loss, Rule, Stage
+from cttui.probe.loss_rates import LossRates
 from cttui.probe.losses import attribute, stage_growth
 
 
@@ -185,3 +186,16 @@ def test_counters_that_are_older_than_the_stages_are_waited_for():
     found = attribute(counted, {}, [chain("t", "input", 0, rule(5))], {}, behind=["t INPUT"])
     assert [(x.packets, x.is_loss) for x in found if x.before == "filter"] == [(5, True), (3, False)]
     assert "t INPUT, whose counters are older" in found[1].cause
+
+
+def test_a_burst_has_no_rate_and_what_goes_on_has():
+    rates = LossRates()
+
+    def told(packets, at):
+        one = Loss(family="ip", hook="input", after="a", before="b", packets=packets, cause="no route")
+        rates.take([one] if packets else [], at)
+        return rates.told(one)
+
+    said = [told(packets, float(at)) for at, packets in enumerate([0, 10, 10, 20, 40, 60, 60])]
+    assert [x.pps for x in said] == [0, 0, 0, 0, 20, 20, 0]
+    assert not told(60, 65.0).over and told(60, 66.0).over and not told(61, 67.0).over

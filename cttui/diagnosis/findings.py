@@ -194,28 +194,43 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
         now = sum(x.pps for x in rules if active_rules.takes(x) and cause.endswith(active_rules.named(x)))
         said = f"{rule}, {now:,.1f}/s now" if now else rule
         return Finding(INFO, f"{packets(loss.packets)} {were} {said}.", (*([text] if text else []), where))
+    going = f"; {_going_on(loss)}" if _going_on(loss) else ""
+    level = WARNING if loss.over else ERROR
     if cause == "unknown":
-        return Finding(ERROR, f"{packets(loss.packets)} {were} lost, and no counter says why.", (where,))
+        return Finding(
+            level, f"{packets(loss.packets)} {were} lost, and no counter says why{going}.", (where,)
+        )
     said = cause if cause.startswith(_VERBS) else f"lost: {cause}"
-    return Finding(ERROR, f"{packets(loss.packets)} {were} {said}.", (where,))
+    return Finding(level, f"{packets(loss.packets)} {were} {said}{going}.", (where,))
+
+
+def _going_on(loss: Loss) -> str:
+    """Whether it is still lost: how fast, or that it is over; "" after a burst."""
+    if loss.over:
+        return "none in the last minute"
+    return f"{loss.pps:,.0f}/s now" if loss.pps >= 1 else f"{loss.pps:.1f}/s now" if loss.pps else ""
+
+
+def alarming(losses: Sequence[Loss]) -> list[Loss]:
+    """Losses that nobody meant."""
+    return [x for x in losses if x.is_loss and x.packets and not by_rule(x)]
 
 
 def headline(table: TableReading, losses: Sequence[Loss], result: Result | None) -> str:
     """The one sentence on what is being lost now, "" where nothing is."""
     full = is_full(table)
-    real = [x for x in losses if x.is_loss and x.packets and not by_rule(x)]
-    if real:
-        worst = max(real, key=lambda x: x.packets)
+    if real := alarming(losses):
+        worst = max(real, key=lambda x: (not x.over, x.packets))
         total = sum(x.packets for x in real)
         more = f" (of {total:,} lost)" if total > worst.packets else ""
-        cause = clean(worst.cause)
+        cause, going = clean(worst.cause), _going_on(worst)
         if worst.source.startswith("drop ") and full:
-            cause = "lost in conntrack: table full (no rule dropped them)"
+            cause = "lost in conntrack: table full" + ("" if going else " (no rule dropped them)")
         if cause == "unknown":
             cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
         if not cause.startswith(_VERBS):
             cause = f"lost: {cause}"
-        return f"{packets(worst.packets)} {cause}{more}"
+        return f"{packets(worst.packets)} {cause}{more}" + (f", {going}" if going else "")
     rate = table.rates.get("drop", 0.0)
     if rate > 0:
         why = "table full" if full else "see the statistics"

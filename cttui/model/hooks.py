@@ -78,6 +78,10 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """The counter's name, e.g. "drop +3"."""
     is_loss: bool = True
     """False for packets that were merged (reassembly) rather than lost."""
+    pps: float = 0.0
+    """How fast it grows, once it grew between three regular readings; one burst has no rate."""
+    over: bool = False
+    """It hasn't grown for a minute."""
 
 
 class ActiveRule(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

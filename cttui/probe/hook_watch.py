@@ -17,6 +17,7 @@ from cttui.model.messages import HookView
 from cttui.probe import losses, settled
 from cttui.probe.active_rules import active_rules
 from cttui.probe.counters import Counters, grown
+from cttui.probe.loss_rates import LossRates
 
 DUTY, DUTY_BESIDE_DEAR = 0.08, 0.03
 """Share of a core for reading counters. Chains that are dear to read have a share of their own: kernel.nft_rules."""
@@ -62,6 +63,7 @@ class HookWatch:
         self._counters = counters
         self._reader = Reader()
         self._rates = Rates()
+        self._loss_rates = LossRates()
         self._last: Look | None = None
         self._base: Look | None = None
         self._losses: list[Loss] = []
@@ -127,6 +129,7 @@ class HookWatch:
         """A regular reading: rates, and the baseline of losses if there is none yet."""
         last = await self.look(whole)
         self._rates.take(last.rules, last.stages, last.at_s)
+        self._loss_rates.take(self._losses, last.at_s)
         if self._base is None:
             self._base = last
         self._unknown = (
@@ -143,7 +146,7 @@ class HookWatch:
                 sure = min(x.packets, *(known.get(_gap(x), 0) for known in self._unknown))
                 x = msgspec.structs.replace(x, packets=sure)
             if x.packets:
-                out.append(x)
+                out.append(self._loss_rates.told(x))
         return out
 
     async def run(self) -> None:

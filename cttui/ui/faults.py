@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from cttui.diagnosis.findings import headline
+from cttui.diagnosis.findings import alarming, headline
 from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
@@ -207,11 +207,14 @@ def banner(
         )
     if answer is not None:
         result = job.result if job is not None else None
-        loss = headline(answer.table, answer.hooks.losses if answer.hooks else [], result)
+        losses = answer.hooks.losses if answer.hooks else []
+        loss = headline(answer.table, losses, result)
         if loss:
+            real = alarming(losses)
+            style = "level-warn" if real and all(x.over for x in real) else "error-text"
             lines.append(
                 (
-                    ((" ! ", "error-text"), (loss, "error-text")),
+                    ((" ! ", style), (loss, style)),
                     ((f"  {key('explain')} ", "key"), ("explain ", "muted")),
                 )
             )
