@@ -2,6 +2,7 @@
 
 import pytest
 
+from cttui.diagnosis import network
 from cttui.diagnosis.finding import ERROR, INFO, WARNING
 from cttui.diagnosis.findings import by_rule, findings, headline, is_full
 from cttui.model.hooks import ActiveRule, Loss
@@ -135,6 +136,32 @@ def test_every_loss_is_a_sentence(one: Loss, what: str, said: str) -> None:
     (found,) = findings(table(), [one])
     assert found.what == what and "Missing between raw and conntrack, on the way in (IPv4)" in found.why[-1]
     assert headline(table(), [one], None) == said
+
+
+def test_what_ip_and_tcp_count_is_told_without_stages_and_once() -> None:
+    rates = {
+        "TcpExtIPReversePathFilter": 19.0,
+        "UdpNoPorts": 2.0,
+        "IpInReceives": 900.0,
+        "IpExtInNoRoutes": 0.5,
+    }
+    found = findings(table(), network_rates=rates)
+    assert [(x.level, x.what) for x in found] == [
+        (WARNING, "19.0 packets/s: reverse path filter: an answer would leave another way."),
+        (INFO, "2.0 packets/s: no socket on that port."), (INFO, "0.5 packets/s: no route."),
+    ]  # fmt: skip
+    assert "rp_filter" in found[0].remedy and "nstat -az TcpExtIPReversePathFilter" in found[0].why[0]
+    said = headline(table(), [], None, rates)
+    assert said == "19 packets/s lost: reverse path filter (IPReversePathFilter)"
+    one = loss(83, "reverse path filter: an answer would leave another way", "IPReversePathFilter +83")
+    told = findings(table(), [one], network_rates={"TcpExtIPReversePathFilter": 19.0})
+    assert len(told) == 1 and headline(table(), [one], None, rates).startswith(
+        "83 packets lost: reverse path filter"
+    )
+
+
+def test_remedies_are_of_counters_that_have_words() -> None:
+    assert set(network.REMEDIES) <= set(network._WORDS)
 
 
 def test_a_loss_says_whether_it_goes_on() -> None:

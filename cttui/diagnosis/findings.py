@@ -4,9 +4,10 @@ Numbers about the kernel's behaviour were measured on 6.18; docs/diagnosis.md te
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from cttui.diagnosis import active_rules
+from cttui.diagnosis import active_rules, network
 from cttui.diagnosis.finding import ERROR, INFO, WARNING, Finding
 from cttui.model.hooks import ActiveRule, Loss
 from cttui.model.messages import Result
@@ -37,13 +38,17 @@ def by_rule(loss: Loss) -> bool:
 
 
 def findings(
-    table: TableReading, losses: Sequence[Loss] = (), rules: Sequence[ActiveRule] = ()
+    table: TableReading,
+    losses: Sequence[Loss] = (),
+    rules: Sequence[ActiveRule] = (),
+    network_rates: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Finding]:
     """What these readings show, the worst first."""
     found = [
         *_table(table),
         *_statistics(table, dropped=any(active_rules.drops_invalid(rule) for rule in rules)),
         *active_rules.findings(rules, [clean(loss.cause) for loss in losses]),
+        *network.findings(network_rates, [loss.source for loss in losses]),
         *(_loss(loss, rules) for loss in losses if loss.packets),
     ]
     return sorted(found, key=lambda x: (ERROR, WARNING, INFO).index(x.level))
@@ -216,7 +221,12 @@ def alarming(losses: Sequence[Loss]) -> list[Loss]:
     return [x for x in losses if x.is_loss and x.packets and not by_rule(x)]
 
 
-def headline(table: TableReading, losses: Sequence[Loss], result: Result | None) -> str:
+def headline(
+    table: TableReading,
+    losses: Sequence[Loss],
+    result: Result | None,
+    network_rates: Mapping[str, float] = MappingProxyType({}),
+) -> str:
     """The one sentence on what is being lost now, "" where nothing is."""
     full = is_full(table)
     if real := alarming(losses):
@@ -229,7 +239,7 @@ def headline(table: TableReading, losses: Sequence[Loss], result: Result | None)
         if cause == "unknown":
             cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
         if not cause.startswith(_VERBS):
-            cause = f"lost: {cause}"
+            cause = f"lost: {cause.partition(': ')[0]}"
         return f"{packets(worst.packets)} {cause}{more}" + (f", {going}" if going else "")
     rate = table.rates.get("drop", 0.0)
     if rate > 0:
@@ -245,4 +255,4 @@ def headline(table: TableReading, losses: Sequence[Loss], result: Result | None)
         )
     if full:
         return "table full: new flows are dropped by conntrack before any filter rule sees them"
-    return ""
+    return network.headline(network_rates)

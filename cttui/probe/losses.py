@@ -13,39 +13,9 @@ import msgspec
 from cttui.kernel.stages import FRAGMENTS
 from cttui.model import path
 from cttui.model.hooks import PRIORITIES, Chain, Loss, Stage
+from cttui.model.network_words import ROUTING_IN, ROUTING_OUT, SOCKET, short
 from cttui.probe.rule_losses import Gap, by_rules
 
-_ROUTING_IN = {
-    "ip": {
-        "TcpExtIPReversePathFilter": "reverse path filter: an answer would leave another way",
-        "IpExtInNoRoutes": "no route",
-        "IpInAddrErrors": "not for an address of this machine, and not forwarded",
-        "IpInHdrErrors": "bad header or TTL used up",
-        "IpInDiscards": "no memory",
-        "IpExtInTruncatedPkts": "shorter than its header says",
-        "IpFragFails": "too big for the way onward, and not to be fragmented",
-    },
-    "ip6": {
-        "Ip6InNoRoutes": "no route",
-        "Ip6InAddrErrors": "not for an address of this machine, and not forwarded",
-        "Ip6InHdrErrors": "bad header or hop limit used up",
-        "Ip6InDiscards": "no memory",
-        "Ip6InTruncatedPkts": "shorter than its header says",
-        "Ip6InTooBigErrors": "too big for the way onward",
-    },
-}
-_ROUTING_OUT = {
-    "ip": {"IpOutDiscards": "discarded on the way out", "IpOutNoRoutes": "no route out"},
-    "ip6": {"Ip6OutDiscards": "discarded on the way out", "Ip6OutNoRoutes": "no route out"},
-}
-_SOCKET = {
-    "ip": {"UdpNoPorts": "no socket on that port", "UdpRcvbufErrors": "the socket's receive buffer was full",
-           "UdpInCsumErrors": "bad UDP checksum"},
-    "ip6": {"Udp6NoPorts": "no socket on that port", "Udp6RcvbufErrors": "the socket's receive buffer was full",
-            "Udp6InCsumErrors": "bad UDP checksum"},
-    "": {"TcpExtListenDrops": "a listener dropped the SYN", "TcpInErrs": "bad TCP segment",
-         "TcpExtTCPBacklogDrop": "the socket's backlog was full"},
-}  # fmt: skip
 _PREFIX = {"ip": "Ip", "ip6": "Ip6"}
 UNKNOWN = "unknown"
 
@@ -189,13 +159,13 @@ def _routing(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int
             last = ends["prerouting"][1]
             missing = last.packets - slack.get(place(last), 0) - ends["input"][0].packets - ends["forward"][0].packets  # fmt: skip
             gap = Gap(family, "prerouting", last.label, "routing", 0, 0, missing)
-            out += _named(gap, _ROUTING_IN[family], network)
+            out += _named(gap, ROUTING_IN[family], network)
         if {"output", "forward", "postrouting"} <= ends.keys():
             last, on = ends["output"][1], ends["forward"][1]
             passed = last.packets + on.packets - slack.get(place(last), 0) - slack.get(place(on), 0)
             missing = passed - ends["postrouting"][0].packets
             gap = Gap(family, "output", last.label, "postrouting", 0, 0, missing)
-            out += _named(gap, _ROUTING_OUT[family], network)
+            out += _named(gap, ROUTING_OUT[family], network)
     return out
 
 
@@ -211,23 +181,15 @@ def _named(gap: Gap, causes: dict[str, str], network: dict[str, int]) -> list[Lo
         for name, packets in moved.items():
             if gap.left > 0:
                 n = min(packets, gap.left)
-                out.append(gap.lose(n, causes[name], f"{_short(name)} +{packets}"))
+                out.append(gap.lose(n, causes[name], f"{short(name)} +{packets}"))
     elif moved:
-        gap.suspects += [f"{_short(name)} +{packets}" for name, packets in moved.items()]
+        gap.suspects += [f"{short(name)} +{packets}" for name, packets in moved.items()]
     if gap.left > 0 and not moved and held >= gap.left and not network.get(f"{prefix}ReasmFails"):
         # Without conntrack IPv4 fragments meet here, in ip_local_deliver, before the INPUT hook.
         out.append(gap.lose(gap.left, "fragments reassembled into whole datagrams", f"ReasmReqds {held:+} more than ReasmOKs", is_loss=False))  # fmt: skip
     if gap.left > 0:
         out.append(gap.lose(gap.left, UNKNOWN, "perhaps " + "; ".join(gap.suspects) if gap.suspects else ""))  # fmt: skip
     return out
-
-
-def _short(name: str) -> str:
-    """The counter's name as in the kernel's files, without the group that nstat puts before it."""
-    for group in ("TcpExt", "IpExt", "Ip6", "Ip"):
-        if name.startswith(group):
-            return name.removeprefix(group)
-    return name
 
 
 def _confirm(by_hook: dict[tuple[str, str], list[Stage]], stats: dict[str, int], network: dict[str, int]) -> list[Loss]:  # fmt: skip
@@ -268,7 +230,7 @@ def _confirm(by_hook: dict[tuple[str, str], list[Stage]], stats: dict[str, int],
 def _sockets(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int]) -> list[Loss]:
     """What reached its protocol and no application."""
     out = []
-    for family, causes in _SOCKET.items():
+    for family, causes in SOCKET.items():
         at = family
         if not at:
             # TCP counts both families together: say the one that had traffic, if only one had.
@@ -279,5 +241,5 @@ def _sockets(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int
             packets = network.get(name, 0)
             if stages and packets > 0:
                 gap = Gap(at, "input", stages[-1].label, "socket", 0, 0, packets)
-                out.append(gap.lose(packets, cause, f"{_short(name)} +{packets}"))
+                out.append(gap.lose(packets, cause, f"{short(name)} +{packets}"))
     return out

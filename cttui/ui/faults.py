@@ -208,7 +208,7 @@ def banner(
     if answer is not None:
         result = job.result if job is not None else None
         losses = answer.hooks.losses if answer.hooks else []
-        loss = headline(answer.table, losses, result)
+        loss = headline(answer.table, losses, result, answer.hooks.network_rates if answer.hooks else {})
         if loss:
             real = alarming(losses)
             style = "level-warn" if real and all(x.over for x in real) else "error-text"

@@ -212,15 +212,15 @@ def explanation(
 ) -> Paragraphs:
     """F4: what was lost, where, by which counter, what to do; then how far the screen can be trusted."""
     out: Paragraphs = []
-    losses, rules = (hooks.losses, hooks.active_rules) if hooks is not None else ([], [])
-    for finding in findings(table, losses, rules):
+    path = hooks if hooks is not None else HooksReading()
+    for finding in findings(table, path.losses, path.active_rules, path.network_rates):
         style = {ERROR: "error-text", WARNING: "level-warn"}.get(finding.level, "")
         out += [(finding.what, style), *(f"  {why}" for why in finding.why)]
         out += [f"  {finding.remedy}"] if finding.remedy else []
         out.append("")
     if not out:
         out.append(("Nothing is seen to be lost, and the table has room.", "right"))
-        if hooks is None or not hooks.stages_armed:
+        if not path.stages_armed:
             out.append(
                 "  What no rule and no statistic counts is seen with stage counters only (w in the hooks)."
             )
