@@ -185,7 +185,13 @@ def test_the_headline() -> None:
     assert "cause unknown" in headline(table(), [loss(1, "unknown", "")], None)
     assert "drops 4 packets/s" in headline(table(rates={"drop": 4.0}), [], None)
     assert "3 packets lost" in headline(table(), [], Result(stats={"drop": 3}))
-    assert "five-second" in headline(table(rates={"insert_failed": 1.0}), [], None)
+    said = "15 packets/s lost at confirmation: a DNS race, or no SNAT port"
+    assert headline(table(rates={"insert_failed": 15.0, "drop": 15.0}), [], None) == said
+    assert [x.what for x in findings(table(rates={"insert_failed": 15.0, "drop": 15.0}))] == ["insert_failed rises by 15.0 a second."]  # fmt: skip
+    taken = loss(
+        60, "lost in conntrack at confirmation: another entry has the same tuple", "insert_failed +60"
+    )
+    assert headline(table(), [taken], None) == "60 packets lost in conntrack at confirmation"
     assert "before any filter rule" in headline(table(LIMIT), [], None)
 
 

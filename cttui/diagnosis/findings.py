@@ -16,6 +16,8 @@ from cttui.model.table import TableReading
 from cttui.model.words import counted
 
 _BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
+_ROOM = 54
+"""Cells of a cause in the headline, beside the count at the left and a key at the right, in 80 columns."""
 _VERBS = ("lost", "dropped", "rejected", "refused")
 NEARLY_FULL = 0.95
 """From here on the garbage collector may take what is not ASSURED (gc_worker in nf_conntrack_core.c)."""
@@ -143,9 +145,11 @@ def _table(table: TableReading) -> list[Finding]:
 _RISING: dict[str, tuple[str, str, str]] = {
     "insert_failed": (
         ERROR,
-        "Packets lose a race at confirmation: two of one flow were in flight before either was confirmed.",
-        "Typical of DNS over UDP with A and AAAA sent together (the five-second delay): single-request in "
-        "resolv.conf, or CT --notrack for DNS.",
+        "Packets are dropped at confirmation, because another entry has the tuple that theirs would get: two of one "
+        "flow were in flight before either was confirmed, or SNAT has no free port left towards a destination.",
+        "DNS over UDP with A and AAAA sent together (the five-second delay): single-request in resolv.conf, or CT "
+        "--notrack for DNS. With SNAT or MASQUERADE: more addresses or ports to translate to, or shorter timeouts; "
+        "group the flows by destination and port to see where to.",
     ),
     "chaintoolong": (
         ERROR, "Entries are refused because a hash chain is too long.",
@@ -162,10 +166,16 @@ _RISING: dict[str, tuple[str, str, str]] = {
 }  # fmt: skip
 
 
+def dropped_before(table: TableReading) -> float:
+    """Packets/s that conntrack drops before confirmation, where `drop` moves together with `insert_failed`."""
+    races = max(table.rates.get("insert_failed", 0.0) - table.rates.get("chaintoolong", 0.0), 0.0)
+    return max(table.rates.get("drop", 0.0) - races, 0.0)
+
+
 def _statistics(table: TableReading, *, dropped: bool) -> list[Finding]:
     """Statistics that move right now. `dropped`: a rule drops INVALID packets, and is told of."""
     out = []
-    rate = table.rates.get("drop", 0.0)
+    rate = dropped_before(table)
     if rate > 0 and not is_full(table):
         out.append(
             Finding(
@@ -240,8 +250,10 @@ def headline(
             cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
         if not cause.startswith(_VERBS):
             cause = f"lost: {cause.partition(': ')[0]}"
+        elif len(cause) > _ROOM:
+            cause = cause.partition(": ")[0]
         return f"{packets(worst.packets)} {cause}{more}" + (f", {going}" if going else "")
-    rate = table.rates.get("drop", 0.0)
+    rate = dropped_before(table)
     if rate > 0:
         why = "table full" if full else "see the statistics"
         return f"conntrack drops {rate:,.0f} packets/s: {why} (no rule dropped them)"
@@ -250,9 +262,7 @@ def headline(
         return f"{counted(n, 'packet')} lost in conntrack: {why}"
     failed = table.rates.get("insert_failed", 0.0)
     if failed > 0:
-        return (
-            f"{failed:,.0f} packets/s lose a race at confirmation (insert_failed): the DNS five-second delay"
-        )
+        return f"{failed:,.0f} packets/s lost at confirmation: a DNS race, or no SNAT port"
     if full:
         return "table full: new flows are dropped by conntrack before any filter rule sees them"
     return network.headline(network_rates)

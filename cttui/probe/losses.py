@@ -197,7 +197,7 @@ def _confirm(by_hook: dict[tuple[str, str], list[Stage]], stats: dict[str, int],
     failed = stats.get("insert_failed", 0)
     if failed <= 0:
         return []
-    cause = "lost a race in conntrack: another packet had confirmed the same connection"
+    cause = "lost in conntrack at confirmation: another entry has the same tuple"
     if stats.get("chaintoolong", 0) >= failed:
         cause = "refused by conntrack: the hash chain is too long"
     out = []
