@@ -2,7 +2,7 @@
 
 import pytest
 
-from cttui.diagnosis import network
+from cttui.diagnosis import active_rules, network
 from cttui.diagnosis.finding import ERROR, INFO, WARNING
 from cttui.diagnosis.findings import by_rule, findings, headline, is_full
 from cttui.model.hooks import ActiveRule, Loss
@@ -97,7 +97,7 @@ def active(text: str = "-p tcp --sport 80 -j DROP", does: str = "drops", **more:
 
 def test_what_a_rule_drops_is_told_without_stages_and_once() -> None:
     (found,) = findings(table(), [], [active()])
-    assert found.level == INFO and found.what == "Raw OUTPUT rule 1 drops 2.5 packets/s."
+    assert found.level == INFO and found.what == "raw OUTPUT rule 1 drops 2.5 packets/s."
     (found,) = findings(table(), [], [active(number=0, text="")])
     assert found.what == "The policy of raw OUTPUT drops 2.5 packets/s."
     (found,) = findings(table(), [RULED], [active()])
@@ -112,6 +112,16 @@ def test_invalid_packets_that_a_rule_drops_are_a_warning_that_says_what_to_do() 
     (found,) = findings(table(rates={"invalid": 63.0}), [], [rule])
     assert found.level == WARNING and "filter FORWARD rule 1 drops 2.5 packets/s" in found.what
     assert "another way" in found.remedy and "nf_conntrack_log_invalid" in found.remedy
+
+
+@pytest.mark.parametrize(("text", "is_one"), [
+    ("-m conntrack --ctstate INVALID -j DROP", True), ("-m state --state INVALID,NEW -j DROP", True),
+    ("ct state invalid counter drop", True), ("ct state { new, invalid } counter drop", True),
+    ("-m conntrack ! --ctstate INVALID -j DROP", False), ('-m comment --comment "invalid" -j DROP', False),
+    ("ct state new tcp dport 80 counter drop", False),
+])  # fmt: skip
+def test_which_rules_drop_invalid_packets(text: str, is_one: bool) -> None:
+    assert active_rules.drops_invalid(active(text)) is is_one
 
 
 def test_untracked_packets_matter_where_packets_are_dropped() -> None:

@@ -1,14 +1,17 @@
 """Rules that take packets away right now → findings. Known by their own counters, without stages."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from cttui.diagnosis.finding import INFO, WARNING, Finding
 from cttui.model.hooks import ActiveRule
 from cttui.model.safe import clean
 
+_INVALID = re.compile(r"(?<!! )(?:--ctstate|--state|ct state) (?:\{ )?[\w, ]*invalid", re.IGNORECASE)
 INVALID_REMEDY = (
-    "Typical: answers that take another way (only one direction passes here), connections whose beginning was not "
-    "seen (failover, restart), segments out of the window. nf_conntrack_log_invalid=255 logs each with its reason."
+    "Typical: answers that take another way or come in another CT zone, connections whose beginning was not "
+    "seen (failover, restart: nf_conntrack_tcp_loose=1 takes them up), segments out of the window. "
+    "nf_conntrack_log_invalid=255 logs each with its reason."
 )
 
 
@@ -25,7 +28,7 @@ def named(rule: ActiveRule) -> str:
 
 def drops_invalid(rule: ActiveRule) -> bool:
     """Whether conntrack's opinion is what these packets die of."""
-    return rule.does != "does not track" and "invalid" in rule.text.lower()
+    return takes(rule) and _INVALID.search(rule.text) is not None
 
 
 def takes(rule: ActiveRule) -> bool:
@@ -48,7 +51,8 @@ def findings(rules: Iterable[ActiveRule], told: Sequence[str] = ()) -> list[Find
                 )
             )  # fmt: skip
         elif takes(rule) and not any(cause.endswith(named(rule)) for cause in told):
-            out.append(Finding(INFO, f"{title[0].upper()}{title[1:]} {rule.does} {pps}.", text))
+            subject = title if rule.number else title.replace("the", "The", 1)
+            out.append(Finding(INFO, f"{subject} {rule.does} {pps}.", text))
         elif rule.does == "does not track" and any(takes(other) for other in listed):
             out.append(
                 Finding(

@@ -177,6 +177,11 @@ async def test_compact_hooks_are_the_sketch() -> None:
 async def test_compact_hooks_without_stage_counters_say_at_least() -> None:
     lines = await shown(HookPath(), s.hooks(stages=[], losses=[]), (80, 3))
     assert lines[1] == " raw ≥10 ──▶ mangle ≥7 ──▶ INPUT ≥7 ──▶ local"
+    idle = [msgspec.structs.replace(c, policy_packets=None, rules=[]) for c in s.hooks().chains[:4]]
+    lines = await shown(
+        HookPath(), s.hooks(stages=[], losses=[], chains=[*idle, s.hooks().chains[4]]), (80, 3)
+    )
+    assert lines[1] == " raw ≥7 ──▶ device" and len(lines) == 2, "what stands still is left out"
     routed = s.hooks(stages=[], losses=[], chains=s.hooks().chains[:2])
     lines = await shown(HookPath(), routed, (80, 3))
     assert lines[1] == " raw ≥10 ──▶ mangle ≥7", "nothing says that they were for this machine"

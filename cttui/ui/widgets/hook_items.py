@@ -189,6 +189,7 @@ def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
         if items and (busy or names[0] == "ingress"):
             titles = " → ".join(name.upper() for name in names if name not in ("ingress", "egress"))
             out.append((busy, titles, items, arrival))
+    out = [entry for entry in out if entry[0]] or out  # what stands still says nothing beside what moves
     out.sort(key=lambda entry: -entry[0])
     return [(titles, items, arrival) for _, titles, items, arrival in out]
 
