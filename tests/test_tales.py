@@ -543,7 +543,7 @@ def test_failures_are_words_and_exit_3(
 
 
 def test_rules_lines_are_commands_the_probe_takes() -> None:
-    from cttui.probe.actions import RULE_TOOLS
+    from cttui.probe.rule_lines import RULE_TOOLS
 
     lines = [line for tale in ALL for line in tale.commands]
     assert {line.split()[0] for line in lines} <= RULE_TOOLS
