@@ -43,6 +43,14 @@ def write(name: str, value: str) -> None:
         os.close(fd)
 
 
+def of_network(name: str) -> bool:
+    """Whether the setting is one of /proc/sys/net: those that a network namespace shows are its own or read-only.
+
+    All others are the machine's, and root may write them in any namespace. Raises FaultError as `path_of`.
+    """
+    return path_of(name).is_relative_to(ROOT / "net")
+
+
 def same(a: str, b: str) -> bool:
     """Whether two values are equal as the kernel sees them (settings of several numbers use tabs)."""
     return a.split() == b.split()

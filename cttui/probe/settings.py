@@ -21,6 +21,10 @@ async def write(engine: "Engine", action: Set) -> Result:
             "Look at the new value and decide again.",
         )
     if engine.sandbox is not None:
+        if not sysctl.of_network(action.name):
+            raise FaultError(
+                "machine-wide", f"{action.name} is the machine's: a sandbox changes none of these."
+            )
         if TUNABLES.get(action.name, ("netns", ""))[0] == "machine":
             raise FaultError(
                 "machine-wide",
