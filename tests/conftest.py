@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +12,12 @@ import pytest
 
 # Before numpy: no thread pool for linear algebra that nobody uses.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Under nohup, or in the background of a script, these are ignored, and every child would inherit that: programs
+# under test would be deaf to them. What is handled is reset when a child begins.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from leftovers import wait_until
 from live import live
 from sandboxed import REPOSITORY, python_for_nobody
-from test_deaths import wait_until
 
 from cttui.client import targets
 from cttui.model.messages import Fill

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leftovers import descendants, wait_until
 from live import Live, live
-from test_deaths import descendants, wait_until
 
 from cttui.client import targets
 from cttui.client.link import Link

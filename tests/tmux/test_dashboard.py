@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from leftovers import alive, descendants, fresh_mark, host_state, inside, marked, wait_until
 from sandboxed import NO_CONNTRACK, NO_FIREWALL_TOOLS, python_for_nobody, without_user_namespaces
-from test_deaths import alive, descendants, host_state, namespaces, wait_until
 
 pytestmark = [
     pytest.mark.tmux,
@@ -190,39 +190,24 @@ ENDS: dict[str, tuple[Callable[[Any, int], None], str]] = {
 
 @pytest.mark.parametrize("how", ENDS)
 def test_nothing_is_left(tmux: Any, cttui: list[str], how: str) -> None:
-    before, known = host_state(), namespaces()
-    tmux.start([*cttui, "--sandbox"])
-    tmux.wait_for(FRESH)
-    everyone = descendants(tmux.pane_pid())
-    (program,) = programs_below(tmux.pane_pid())[-1:]
-    made = namespaces() - known
-    assert made
-    end, words = ENDS[how]
-    end(tmux, program)
-    if words:
-        screen = tmux.wait_for(words)
-        assert "Traceback" not in screen
-        if how != "SIGKILL":
-            assert screen.split() == f"before the program {words}".split()
-            assert tmux.modes()["alternate_on"] == "0"
-    shell = everyone[0]
-    rest = [pid for pid in everyone if pid != shell]
-    wait_until(lambda: not alive(rest))
-    assert alive(rest) == []
-    ours = made - known
-    wait_until(lambda: not any(_is_ours(n, everyone) for n in ours))
-    assert host_state() == before
-
-
-def _is_ours(netns: int, pids: list[int]) -> bool:
-    """Whether any of our processes is still in a namespace (colleagues' tests make namespaces, too)."""
-    for pid in pids:
-        try:
-            if os.stat(f"/proc/{pid}/ns/net").st_ino == netns:
-                return True
-        except OSError:
-            pass
-    return False
+    with holding_a_namespace() as host:
+        subprocess.run([*inside(host), "iptables", "-t", "raw", "-A", "PREROUTING", "-j", "CT"], check=True)
+        before, mark = host_state(host), fresh_mark()
+        tmux.start([*inside(host), "env", mark, *cttui, "--sandbox"])
+        tmux.wait_for(FRESH)
+        (program,) = programs_below(tmux.pane_pid())[-1:]
+        assert program in marked(mark)
+        end, words = ENDS[how]
+        end(tmux, program)
+        if words:
+            screen = tmux.wait_for(words)
+            assert "Traceback" not in screen
+            if how != "SIGKILL":
+                assert screen.split() == f"before the program {words}".split()
+                assert tmux.modes()["alternate_on"] == "0"
+        wait_until(lambda: not marked(mark))
+        assert marked(mark) == {}
+        assert host_state(host) == before
 
 
 # ---------------------------------------------------------------- what goes wrong
@@ -353,8 +338,7 @@ def test_conntrack_that_nobody_switched_on_is_no_empty_table(tmux: Any) -> None:
         tmux.start([*command("root"), "--pid", str(pid)])
         screen = tmux.wait_for(f"PID {pid}", "Nothing shows that conntrack is active in this namespace")
         assert "No rule of this namespace switches conntrack on" in " ".join(screen.split())
-        inside = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
-        subprocess.run([*inside, "iptables", "-t", "raw", "-A", "PREROUTING", "-j", "CT"], check=True)
+        subprocess.run([*inside(pid), "iptables", "-t", "raw", "-A", "PREROUTING", "-j", "CT"], check=True)
         tmux.wait_for("The table is empty: no connection is tracked right now")
         _quit(tmux)
 
@@ -381,10 +365,9 @@ HOSTILE = "\x1b[31m[/foo]\u202eevil"
 def test_hostile_text_is_shown_as_text(tmux: Any) -> None:
     """A rule's comment, a table's and an interface's name in another namespace; none of it may act."""
     with holding_a_namespace() as pid:
-        inside = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
         for table, chain in (("raw", "PREROUTING"), ("filter", "INPUT")):
             comment = ["-m", "comment", "--comment", HOSTILE, "-j", "CT" if table == "raw" else "ACCEPT"]
-            subprocess.run([*inside, "iptables", "-t", table, "-A", chain, *comment], check=True)
+            subprocess.run([*inside(pid), "iptables", "-t", table, "-A", chain, *comment], check=True)
         tmux.start([*command("root"), "--pid", str(pid)], 160, 50)
         tmux.wait_for(f"PID {pid}", "2 Hooks", "raw PREROUTING")
         tmux.keys("2", "2")  # maximised: rules are whole
