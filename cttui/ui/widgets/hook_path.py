@@ -2,49 +2,31 @@
 
 import re
 from collections import deque
+from collections.abc import Sequence
 
 from textual.message import Message
 
 from cttui.diagnosis import active_rules
 from cttui.diagnosis.findings import by_rule
-from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule
+from cttui.model.hooks import Chain, HooksReading, Rule
 from cttui.model.safe import clean
 from cttui.model.words import counted
-from cttui.ui.lines import Line, Run, clip, clip_words, fit, width_of
+from cttui.ui.lines import Line, fit, width_of
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
-from cttui.ui.widgets.history import blocks, number
+from cttui.ui.widgets.history import number
 from cttui.ui.widgets.hook_items import Item, hottest_items, path_items, summary
+from cttui.ui.widgets.hook_lines import Here, direction_line, dropping_line, item_runs, rule_runs
 
 COMPACT = 5
 """A body of this many lines or less shows one line a direction."""
-HISTORY = 10
-"""Cells of a rule's history line, shown from `_WIDE` cells on."""
-_WIDE = 84
-_RATES = 48
-"""Narrower panels leave packets/s out: the rules' words matter more."""
 _KEPT = 40
 _WORDS = 60
 RULES, MOST_RULES = 200, 3200
 """Rules of a chain that are asked for at first, and after Enter on "more rules" a few times."""
+RuleName = tuple[str, str, str, str, int, str]
 OLD_S = 3.0
 """From here on a reading's age is said: large rule sets are read more rarely."""
-_APPEND = re.compile(r"^-A \S+ ")
-
-
-def loss_words(loss: Loss) -> str:
-    """`−3 lost in conntrack: table full (drop +3)`; packets that were merged are no loss and have no minus."""
-    cause = clean(loss.cause) or "unknown"
-    source = clean(loss.source)
-    said = cause if by_rule(loss) or not source or source in cause else f"{cause} ({source})"
-    family = "IPv6 " if loss.family == "ip6" else ""
-    return f"−{loss.packets:,} {family}{said}" if loss.is_loss else f"{loss.packets:,} {family}fewer: {said}"
-
-
-def short_cause(loss: Loss) -> str:
-    """The cause in few words: `table full`, `dropped by raw OUTPUT rule 1`."""
-    cause = clean(loss.cause).removeprefix("lost in conntrack: ")
-    return cause.partition(": ")[0]
 
 
 class HookPath(Rows):
@@ -82,7 +64,7 @@ class HookPath(Rows):
         self._below: list[Line] = []
         self._words = 0
         """Cells that the longest line's words take: the figures stand next to them."""
-        self._rates: dict[tuple[str, str, str, str, int, str], deque[float]] = {}
+        self._rates: dict[RuleName, deque[float]] = {}
 
     # ------------------------------------------------------------ what the app asks and tells
 
@@ -143,7 +125,7 @@ class HookPath(Rows):
         else:
             self._items = hottest_items(self.reading) if self.order == "hottest" else path_items(self.reading)
         rules = (item for item in self._items if item.rule is not None)
-        longest = max((sum(width_of(text) for text, _ in self._rule(item)) for item in rules), default=0)
+        longest = max((sum(width_of(text) for text, _ in rule_runs(item)) for item in rules), default=0)
         self._words = max(_WORDS, longest + 1)
         self.total = 0 if self.compact else len(self._items)
         if under is not None and self._place() != under:
@@ -161,7 +143,7 @@ class HookPath(Rows):
         for chain in reading.chains:
             for rule in chain.rules:
                 if rule.pps is not None:
-                    key = (chain.backend, chain.family, chain.table, chain.chain, rule.number, rule.text)
+                    key = _rule_name(chain, rule)
                     past = rates[key] = self._rates.get(key) or deque(maxlen=_KEPT)
                     past.append(rule.pps)
         self._rates = rates
@@ -201,9 +183,9 @@ class HookPath(Rows):
             (f"{lost:,} LOST" if lost else "", "hook-loss"),
         )
         if self.compact:
-            lines = [self._direction(items, arrival, width) for _, items, arrival in directions]
+            lines = [direction_line(items, arrival, width) for _, items, arrival in directions]
             if dropping and not reading.stages:  # the stages say so themselves
-                lines[1:1] = [_dropping(dropping, width)]
+                lines[1:1] = [dropping_line(dropping, width)]
             return lines or [((" No rules and no stage counters.", "muted"),)]
         rows = self._items[self.top : self.top + self.visible_rows]
         inner = self.row_width(width)
@@ -225,149 +207,37 @@ class HookPath(Rows):
     def visible_rows(self) -> int:
         return max(0, self.body_height - len(self._below))
 
-    def _direction(self, items: list[Item], arrival: str, width: int) -> Line:
-        """`raw 10 ──▶ conntrack 7 (−3 table full) ──▶ mangle 7 ──▶ local process`"""
-        pieces: list[list[Run]] = []
-        for item in items:
-            count = "–" if item.packets is None else f"{item.packets:,}"
-            idle = not item.packets
-            style = "hook-idle" if idle else "hook-conntrack" if item.name == "conntrack" else "hook"
-            piece: list[Run] = [
-                (f"{clean(item.name)} ", style),
-                ("" if item.exact or idle else "≥", style),
-                (count, "hook-idle" if idle else "value"),
-            ]
-            if item.loss is not None and item.loss.is_loss:
-                style = "muted" if by_rule(item.loss) else "hook-loss"
-                piece.append((f" (−{item.loss.packets:,} {short_cause(item.loss)})", style))
-            pieces.append(piece)
-        if arrival:
-            pieces.append([(arrival, "hook")])
-        for arrow in (" ──▶ ", " ▶ "):
-            line: list[Run] = [(" ", "")]
-            for i, piece in enumerate(pieces):
-                line += [(arrow, "heading-rule"), *piece] if i else piece
-            if sum(width_of(text) for text, _ in line) <= width:
-                break
-        return fit(line, width)
-
     def _line(self, item: Item, width: int, at: int) -> Line:
-        runs = self._runs(item, width)
+        runs = item_runs(item, width, self._here(), self._past(item))
         if at == self.cursor and self.has_focus:
             return tuple((text, "cursor") for text, _ in fit(runs, width))
         return fit(runs, width)
 
-    def _runs(self, item: Item, width: int) -> list[Run]:
-        history = HISTORY + 1 if width >= _WIDE else 0
-        rates = width >= _RATES
-        words_width = max(10, min(self._words, width - 10 - 8 * rates - history))
-        idle = not item.packets
-        if item.kind == "hook":
-            name = f" {item.name}"
-            return [
-                *fit([(name, "heading")], words_width),
-                (f" {'packets':>9}" + (f" {'/s':>7}" if rates else ""), "muted"),
-            ]
-        if item.kind == "place":
-            return [(f" ● {item.name}", "hook")]
-        if item.kind == "loss" and item.loss is not None:
-            # What a rule dropped somebody meant to be dropped: no alarm.
-            alarm = item.loss.is_loss and not by_rule(item.loss)
-            sign = "  ✗ " if alarm else "  │ "
-            said = loss_words(item.loss)
-            if width_of(sign + said) > width and item.loss.is_loss:
-                said = f"−{item.loss.packets:,} {short_cause(item.loss)}"
-            return [(clip_words(sign + said, width), "hook-loss" if alarm else "hook")]
-        if item.kind == "confirm":
-            return [(f"  ◆ {item.name}", "hook-idle" if self.active is False else "hook-conntrack")]
-        if item.kind == "conntrack":
-            said, style = self._conntrack_words()
-            name = f"  ◆ {item.name}"
-            return [
-                (name, "hook-idle" if self.active is False else "hook-conntrack"),
-                ("  " + clip_words(said, max(0, width - width_of(name) - 2)) if said else "", style),
-            ]
-        if item.kind == "more":
-            how = "  Enter shows more" if self.rules < MOST_RULES else ""
-            return [("  │   " + "  " * item.depth + item.name + how, "muted")]
-        if item.kind == "stage":
-            left: list[Run] = [
-                ("  ▼ ", "hook-idle" if idle else "hook"),
-                (_stage_name(item.name), "hook-idle" if idle else "hook"),
-            ]
-        elif item.kind == "chain" and item.chain is not None:
-            chain = item.chain
-            policy = f"  policy {clean(chain.policy)}" if chain.policy else ""
-            if chain.policy_packets:
-                policy += f" {chain.policy_packets:,}"
-            busy = bool(chain.policy_packets) or any(rule.packets for rule in chain.rules)
-            lead, name = "  │ " + "  " * item.depth, f"{clean(chain.table)} {clean(chain.chain)}"
-            backend = f"  {_backend(chain)}"
-            if not rates:  # not all of it fits: without what one takes for granted
-                backend = f"  {chain.family}"
-                policy = "" if chain.policy == "ACCEPT" else policy
-            return [
-                (lead, "hook-idle"),
-                (name, "hook" if busy else "hook-idle"),
-                (backend, "muted"),
-                (policy, "verdict-drop" if chain.policy == "DROP" and chain.policy_packets else "muted"),
-            ]
-        else:
-            left = self._rule(item)
-        packets = "" if item.packets is None else f"{item.packets:,}"
-        pps = "" if item.pps is None else number(item.pps)
-        runs = [*fit(left, words_width), (f" {packets:>9}", "hook-idle" if idle else "value")]
-        if rates:
-            runs.append((f" {pps:>7}", "hook-idle" if not item.pps else "value"))
-        if history and item.rule is not None and item.chain is not None:
-            chain, rule = item.chain, item.rule
-            past = self._rates.get(
-                (chain.backend, chain.family, chain.table, chain.chain, rule.number, rule.text)
-            )
-            if past and any(past):
-                runs.append((" " + blocks(list(past), HISTORY), "history"))
-        return runs
+    def _here(self) -> Here:
+        return Here(self._words, self.active, self.why, self.rules < MOST_RULES)
 
-    def _conntrack_words(self) -> tuple[str, str]:
-        """(whether conntrack is on here and by which rule, style)."""
-        why = clean(self.why)
-        if self.active is False:
-            return f"not active in this namespace  {why}".rstrip(), "level-warn"
-        if self.active is None and why:
-            return why.partition(". ")[0].replace("No rule", "perhaps off: no rule", 1), "muted"
-        return why.replace("Conntrack is on because of", "on by", 1), "muted"
-
-    def _rule(self, item: Item) -> list[Run]:
-        rule, idle = item.rule, not item.packets
-        assert rule is not None
-        text = _APPEND.sub("", clean(rule.text)) or "every packet"
-        drops = rule.verdict in ("DROP", "REJECT")
-        style = "hook-idle" if idle else "verdict-drop" if drops else "hook"
-        where = f"{item.name}  " if item.name else ""
-        mark = "◆" if rule.conntrack else " "
-        return [("  │ " + "  " * item.depth, "hook-idle"), (f"{rule.number:>3} ", "muted"), (mark + " ", "hook-conntrack" if not idle else "hook-idle"),
-                (where, "label"), (clip(text, 400), style)]  # fmt: skip
+    def _past(self, item: Item) -> Sequence[float]:
+        """Packets/s of the item's rule, as they were while it was watched."""
+        if item.chain is None or item.rule is None:
+            return ()
+        return self._rates.get(_rule_name(item.chain, item.rule), ())
 
     def as_markdown(self) -> str:
         """The whole list, scrolled out of view or not, as a Markdown table."""
         rows = ["| where | what | packets | packets/s |", "|---|---|---:|---:|"]
         for item in self._items:
             what = (
-                "".join(text for text, _ in self._runs(item, 10_000)[:4]).strip()
+                "".join(text for text, _ in item_runs(item, 10_000, self._here())[:4]).strip()
                 if item.kind != "rule"
-                else "".join(t for t, _ in self._rule(item)).strip()
+                else "".join(t for t, _ in rule_runs(item)).strip()
             )
             cells = (item.kind, re.sub(r"\s+", " ", what).replace("|", "\\|"), item.packets, item.pps)
             rows.append("| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |")
         return "\n".join(rows)
 
 
-def _dropping(rules: list[ActiveRule], width: int) -> Line:
-    """`filter FORWARD rule 1 drops 63/s  -m conntrack --ctstate INVALID -j DROP`, of the busiest."""
-    busiest = rules[0]
-    more = f"  (+{len(rules) - 1} more)" if len(rules) > 1 else ""
-    said = f" {active_rules.name(busiest)} {busiest.does} {number(busiest.pps)}/s{more}"
-    return fit(((said, "verdict-drop"), (f"  {clean(busiest.text)}", "muted")), width)
+def _rule_name(chain: Chain, rule: Rule) -> RuleName:
+    return chain.backend, chain.family, chain.table, chain.chain, rule.number, rule.text
 
 
 def _name(item: Item) -> tuple[str, ...]:
@@ -379,15 +249,3 @@ def _name(item: Item) -> tuple[str, ...]:
         chain.backend + chain.family + chain.table + chain.chain if chain else "",
         rule,
     )
-
-
-def _backend(chain: Chain) -> str:
-    return f"{chain.family} {chain.backend}" + (f" on {clean(chain.device)}" if chain.device else "")
-
-
-_ENTRANCES = {"in": "from the device", "local": "from a local process", "routed in": "routed to this machine",
-              "routed on": "routed onward", "routed out": "routed out"}  # fmt: skip
-
-
-def _stage_name(label: str) -> str:
-    return _ENTRANCES.get(label, f"after {label}")
