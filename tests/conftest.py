@@ -1,5 +1,6 @@
-"""Shared fixtures. Kernel tests have theirs in tests/kernel/conftest.py, terminals in tests/tmux/conftest.py."""
+"""What all tests share. Kernel tests have fixtures in tests/kernel/conftest.py, terminals in tests/tmux/conftest.py."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -20,15 +21,39 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
 
 
-@pytest.fixture
-def full_table() -> Iterator[None]:
-    """The right to fill a table: one test at a time, on the whole machine.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several workers one runs all tests that fill a table: none of the others waits for its turn."""
+    for item in items:
+        if item.get_closest_marker("fills"):
+            item.add_marker(pytest.mark.xdist_group("fills"))
 
-    The program itself refuses a second full sandbox; tests, and test runs beside each other, wait instead.
+
+@pytest.fixture(autouse=True)
+def _beside_others(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test may do to the machine that tests beside it share, in other workers and other test runs.
+
+    `fills`: one full table at a time. The program itself refuses a second one; tests wait instead.
+    `alone`: it changes a setting of the whole machine, so no other test runs meanwhile.
     """
-    with Path(tempfile.gettempdir(), "cttui-fill.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _wait_for_the_programs_own_lock()
+    fills, alone = (request.node.get_closest_marker(name) is not None for name in ("fills", "alone"))
+    with contextlib.ExitStack() as held:
+        if fills:
+            held.enter_context(_locked("cttui-fill.lock"))
+        with _locked("cttui-door.lock"):  # nobody comes in while somebody waits to be alone
+            held.enter_context(_locked("cttui-machine.lock", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
+        if fills:
+            _wait_for_the_programs_own_lock()
+        yield
+
+
+@contextlib.contextmanager
+def _locked(name: str, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """A lock of the whole machine, whoever made its file."""
+    path = Path(tempfile.gettempdir(), name)
+    if not path.exists():
+        path.touch()
+    with path.open("rb") as lock:
+        fcntl.flock(lock, how)
         yield
 
 

@@ -29,6 +29,7 @@ TALE = ("-P", "-m", "cttui", "tale")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm"}
 pytestmark = [
     pytest.mark.kernel,
+    pytest.mark.fills,
     pytest.mark.timeout(300),
     pytest.mark.skipif(not os.access(MAX, os.W_OK), reason="needs root in the machine's first namespace"),
 ]
@@ -39,7 +40,7 @@ def limit() -> int:
 
 
 @pytest.fixture
-def high(full_table: None) -> Iterator[int]:
+def high() -> Iterator[int]:
     """A limit that is unreasonable for the hash: more than eight entries a bucket."""
     before = limit()
     above = 8 * int(MAX.with_name("nf_conntrack_buckets").read_text()) + 8
@@ -91,6 +92,7 @@ class Terminal:
         return code, json.loads(self._out.read_text())
 
 
+@pytest.mark.alone
 def test_a_yes_lowers_the_limit_for_as_long_as_the_tale_lasts(high: int, tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, sys.executable, *TALE, "table-full", "stray-ack-loose", "--json", "--yes")
     terminal.until("[y/N]")
@@ -106,6 +108,7 @@ def test_a_yes_lowers_the_limit_for_as_long_as_the_tale_lasts(high: int, tmp_pat
     assert limit() == high
 
 
+@pytest.mark.alone
 def test_a_no_skips(high: int, tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, sys.executable, *TALE, "table-full", "--json")
     terminal.until("[y/N]")
@@ -115,6 +118,7 @@ def test_a_no_skips(high: int, tmp_path: Path) -> None:
     assert limit() == high
 
 
+@pytest.mark.alone
 def test_a_killed_tale_puts_back(high: int, tmp_path: Path) -> None:
     terminal = Terminal(tmp_path, sys.executable, *TALE, "gc-over-95")
     terminal.until("[y/N]")
@@ -127,6 +131,7 @@ def test_a_killed_tale_puts_back(high: int, tmp_path: Path) -> None:
     assert limit() == high
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
 def test_without_a_terminal_or_the_right_nobody_is_asked(high: int, tmp_path: Path, user: bool) -> None:
     argv = [*(python_for_nobody() if user else [sys.executable]), *TALE, "table-full", "--json"]
@@ -143,6 +148,7 @@ def test_without_a_terminal_or_the_right_nobody_is_asked(high: int, tmp_path: Pa
     assert limit() == high
 
 
+@pytest.mark.alone
 async def test_the_tale_screen_offers_it(high: int) -> None:
     async with live(targets.sandbox()) as d:
         await d.press("T", *["j"] * 2, "enter")
@@ -159,6 +165,7 @@ async def test_the_tale_screen_offers_it(high: int) -> None:
     assert limit() == high
 
 
+@pytest.mark.alone
 async def test_the_settings_offer_it(high: int) -> None:
     async with live(targets.sandbox()) as d:
         await d.press("t")
@@ -178,7 +185,6 @@ async def test_the_settings_offer_it(high: int) -> None:
     wait_until(lambda: limit() == high)
 
 
-@pytest.mark.usefixtures("full_table")
 async def test_the_settings_ask_about_memory() -> None:
     async with live(targets.sandbox()) as d:
         doing = d.app.doing
@@ -220,7 +226,6 @@ sys.exit(main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("typed", "yes", "code"), [("y\n", False, 0), ("n\n", False, 1), ("", True, 0)], ids=["y", "n", "--yes"]
 )
-@pytest.mark.usefixtures("full_table")
 def test_much_memory_is_asked_about(tmp_path: Path, typed: str, yes: bool, code: int) -> None:
     more = ("--yes",) if yes else ()
     terminal = Terminal(tmp_path, sys.executable, "-P", "-c", PATCHED, "tale", "table-full", "--json", *more)
@@ -235,7 +240,6 @@ def test_much_memory_is_asked_about(tmp_path: Path, typed: str, yes: bool, code:
     assert told[0]["ok"] is (True if code == 0 else None)
 
 
-@pytest.mark.usefixtures("full_table")
 def test_much_memory_without_a_terminal_is_skipped_by_name() -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", PATCHED, "tale", "table-full", "--json"],

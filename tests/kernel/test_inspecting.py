@@ -89,7 +89,8 @@ async def test_a_rule_of_iptables_legacy_is_named_by_its_counter() -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_the_full_table(full_table: None) -> None:
+@pytest.mark.fills
+async def test_the_full_table() -> None:
     async with live(targets.sandbox(), (80, 24)) as d:
         d.app.doing.start(d.app.doing.fill(7))
         await d.until(" 7 free", 120)
@@ -102,7 +103,8 @@ async def test_the_full_table(full_table: None) -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_a_tale_leads_to_the_way_of_its_packets(full_table: None) -> None:
+@pytest.mark.fills
+async def test_a_tale_leads_to_the_way_of_its_packets() -> None:
     async with live(targets.sandbox(), (80, 24), tale="table-full") as d:
         await d.until("r run  n step by step")
         await d.press("r")

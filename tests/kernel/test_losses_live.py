@@ -92,11 +92,12 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_every_lost_packet_has_its_place_and_cause(netns, case, request):
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(name, marks=pytest.mark.fills if "free" in CASES[name][0] else ()) for name in CASES],
+)
+def test_every_lost_packet_has_its_place_and_cause(netns, case):
     spec, account, expected = CASES[case]
-    if "free" in spec:
-        request.getfixturevalue("full_table")
     got = run_worker(netns, spec)
     family = spec.get("family", "ip")
     incoming = [
@@ -150,12 +151,13 @@ CAUSES = {
 
 
 @pytest.mark.parametrize("sent", SIZES)
-@pytest.mark.parametrize("cause", CAUSES)
-def test_the_account_holds_for_bursts_of_every_size(netns, cause, sent, request):
+@pytest.mark.parametrize(
+    "cause", [pytest.param(name, marks=pytest.mark.fills if name == "full table" else ()) for name in CAUSES]
+)
+def test_the_account_holds_for_bursts_of_every_size(netns, cause, sent):
     setup, kind, before, rule = CAUSES[cause]
     spec = {"setup": setup, "bursts": [{"count": sent, "kind": kind}]}
     if cause == "full table":
-        request.getfixturevalue("full_table")
         spec["free"] = 7
     if rule is not None:
         spec["oracle"] = [f"iptables-nft -t {rule[0]} -nvxL {rule[1]}"]

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from cttui.lab.predictions import shown
 from cttui.lab.readings import LogSays
 from cttui.lab.script import script
 from cttui.lab.tale import Tale
-from cttui.lab.tales import ALL
+from cttui.lab.tales import ALL, TALES
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, also to become an ordinary user")
 CLOSED_TO_USERS = {
@@ -63,16 +64,18 @@ def compare(tale: Tale, found: dict[str, list[str]]) -> None:
     assert not any(found.values())
 
 
+def runs() -> Iterator[object]:
+    """Each tale as root and as an ordinary user; a twin, which differs in addresses only, as a user."""
+    for tale in ALL:
+        marks = (*([pytest.mark.fills] if tale.fills else []), *(SLOW if tale.slow else ()))
+        for who, prefix in (("root", ()), ("user", NOBODY)):
+            if who == "user" or tale in TALES:
+                yield pytest.param(tale, prefix, marks=marks, id=f"{tale.name}-{who}")
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("prefix", [(), NOBODY], ids=["root", "user"])
-@pytest.mark.parametrize(
-    "tale", [pytest.param(t, marks=SLOW if t.slow else ()) for t in ALL], ids=lambda tale: tale.name
-)
-def test_a_script_shows_what_the_tale_predicts(
-    tale: Tale, prefix: tuple[str, ...], tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if tale.fills:
-        request.getfixturevalue("full_table")
+@pytest.mark.parametrize(("tale", "prefix"), list(runs()))
+def test_a_script_shows_what_the_tale_predicts(tale: Tale, prefix: tuple[str, ...], tmp_path: Path) -> None:
     for parent in list(tmp_path.parents)[:3]:
         parent.chmod(parent.stat().st_mode | 0o055)
     compare(tale, run(tale, tmp_path, prefix))

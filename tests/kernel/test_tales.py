@@ -30,7 +30,7 @@ def argv(request: pytest.FixtureRequest) -> list[str]:
     return [sys.executable] if request.param == "root" else python_for_nobody()
 
 
-@pytest.mark.usefixtures("full_table")
+@pytest.mark.fills
 def test_ten_and_seven(argv: list[str]) -> None:
     code, told = tell(argv, "ten-syns", "table-full")
     assert code == 0, told
@@ -41,7 +41,7 @@ def test_ten_and_seven(argv: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("full_table")
+@pytest.mark.fills
 def test_every_tale_comes_true(argv: list[str]) -> None:
     code, told = tell(argv, "--all")
     wrong = [(t["tale"], row) for t in told for row in t["rows"] if not row["ok"]]
@@ -54,7 +54,7 @@ def test_every_tale_comes_true(argv: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif("CTTUI_SLOW" not in os.environ, reason="three minutes each: with CTTUI_SLOW=1")
-@pytest.mark.usefixtures("full_table")
+@pytest.mark.fills
 @pytest.mark.parametrize("tale", [tale.name for tale in ALL if tale.slow])
 def test_a_slow_tale_comes_true(argv: list[str], tale: str) -> None:
     code, told = tell(argv, tale)

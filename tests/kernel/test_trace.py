@@ -87,7 +87,8 @@ def test_every_packet_is_delivered_and_knows_its_flow(user: bool) -> None:
     assert "cttui_trace_" in got["tables"] and "cttui_trace_" not in got["left"]
 
 
-def test_the_full_table_takes_three_of_ten(full_table: None) -> None:
+@pytest.mark.fills
+def test_the_full_table_takes_three_of_ten() -> None:
     got = trace(free=7)
     assert got["ends"] == [["delivered", 7], ["in conntrack: table full", 3]]
     assert got["cells"][:7] == [["passed"] * 4] * 7

@@ -90,8 +90,9 @@ def test_ten_syns(tmux: Any, cttui: list[str], columns: int, rows: int) -> None:
     _quit(tmux)
 
 
+@pytest.mark.fills
 @pytest.mark.timeout(600)  # it waits for other full sandboxes
-def test_ten_syns_into_seven_slots(tmux: Any, cttui: list[str], full_table: None) -> None:
+def test_ten_syns_into_seven_slots(tmux: Any, cttui: list[str]) -> None:
     _start_full(tmux, cttui, 160, 50)
     tmux.keys("b")
     screen = tmux.wait_for("raw +10", "mangle +7", "new 7 SYN_SENT", "drop +3", "table full", deadline=FULL_S)
@@ -101,8 +102,9 @@ def test_ten_syns_into_seven_slots(tmux: Any, cttui: list[str], full_table: None
     _quit(tmux)
 
 
+@pytest.mark.fills
 @pytest.mark.timeout(600)  # it waits for other full sandboxes
-def test_ten_syns_into_seven_slots_on_a_small_screen(tmux: Any, cttui: list[str], full_table: None) -> None:
+def test_ten_syns_into_seven_slots_on_a_small_screen(tmux: Any, cttui: list[str]) -> None:
     _start_full(tmux, cttui, 80, 24)
     tmux.keys("b")
     screen = tmux.wait_for("raw +10", "mangle +7", "drop +3", "table full", deadline=FULL_S)
@@ -111,10 +113,9 @@ def test_ten_syns_into_seven_slots_on_a_small_screen(tmux: Any, cttui: list[str]
     _quit(tmux)
 
 
+@pytest.mark.fills
 @pytest.mark.timeout(600)  # it waits for other full sandboxes
-def test_a_table_that_was_not_filled_says_why_and_a_key_tries_again(
-    tmux: Any, cttui: list[str], full_table: None
-) -> None:
+def test_a_table_that_was_not_filled_says_why_and_a_key_tries_again(tmux: Any, cttui: list[str]) -> None:
     with _the_one_full_table():
         tmux.start([*cttui, "--sandbox", "--free", "7"])
         screen = tmux.wait_for("The table is not filled. Another sandbox", "R again")
