@@ -41,7 +41,7 @@ ACTIONS: tuple[Action, ...] = (
     _A("faster", "plus", "faster", "Ask for readings more often (up to 4 a second).", EVERYWHERE),
     _A("slower", "minus", "slower", "Ask for readings less often: spares a slow line.", EVERYWHERE),
     _A("theme", "f2", "theme", "Choose the colours.", EVERYWHERE),
-    _A("present", "f9", "presenter", "Presenter mode: the numbers in question in big digits, and the keys you press shown.", EVERYWHERE),
+    _A("present", "f9", "presenter", "Presenter mode: the numbers in question in big digits, the keys you press, and a tale's predictions only once their step runs.", EVERYWHERE),
     _A("copy", "y", "copy", "Copy the flow, rule, packet or panel under the cursor in one of several forms.", EVERYWHERE, footer=60),
     _A("redraw", "ctrl+l", "redraw", "Paint the whole screen again.", EVERYWHERE),
     _A("suspend", "ctrl+z", "suspend", "Put the program into the background; `fg` brings it back.", EVERYWHERE),

@@ -172,6 +172,9 @@ class Dashboard(Panels):
         """The session is in another state."""
         other_target = state.target != self.state.target
         self.state = state
+        if state.phase is Phase.OPENING:
+            self.burst = None  # it was another sandbox's
+            self.trouble = None
         if other_target:
             self.answer = None
             self._whole_at = 0.0

@@ -181,6 +181,10 @@ class Doing:
             lines += journey_text.ends_lines(self.dashboard.journeys, self.app.key("journeys"))
         self.app.push_screen(Read("What the burst did", lines))
 
+    def adopt(self, job: Job) -> None:
+        """Take a tale's burst for the last one: what the dashboard says of the last burst it says of this."""
+        self.dashboard.burst, self._title = job, ""
+
     async def cancel(self) -> None:
         """Stop what runs."""
         if self.changing.stop():
@@ -208,7 +212,7 @@ class Doing:
 
     async def tales(self) -> None:
         """The experiments."""
-        from cttui.ui.lab import Tales
+        from cttui.ui.tale_list import Tales
 
         self.app.push_screen(Tales(self.app))
 
@@ -235,8 +239,6 @@ class Doing:
                 if await self.app.push_screen_wait(question) is None:
                     return
         self._job = 0
-        self.dashboard.burst = None
-        self.dashboard.trouble = None
         await self.session.restart()
 
     def tunables(self) -> None:

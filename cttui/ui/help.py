@@ -1,10 +1,12 @@
-"""Help: the panel in focus in plain words, then its keys, then all others."""
+"""Help: the panel in focus, or the screen over the dashboard, in plain words, then its keys, then all others."""
 
 from textual.binding import Binding
+from textual.screen import Screen
 
 from cttui.ui import actions, keymap
 from cttui.ui.dashboard import Dashboard
 from cttui.ui.dialogs import Read
+from cttui.ui.journey_text import LEGEND
 from cttui.ui.questions import Paragraphs
 
 ABOUT: dict[str, tuple[str, str]] = {
@@ -42,10 +44,31 @@ ABOUT: dict[str, tuple[str, str]] = {
     ),
     "detail": ("Detail: one flow, whole", "All attributes of the flow under the cursor, kept up to date."),
 }
+SCREENS: dict[str, tuple[str, str]] = {
+    "tales": (
+        "Tales: experiments with a prediction",
+        "Each has a story, a prediction and a sandbox of its own, in which it is tried out live. In presenter mode the "
+        "list does not say what comes out.",
+    ),
+    "tale": (
+        "A tale: predicted and measured",
+        "It begins with a fresh sandbox. r runs it at once. n stops before each step, with what will be done and what "
+        "is predicted: say first what you expect, and why. Below, the sandbox live. Afterwards: what it means, in "
+        "production too, and p to play on in the same sandbox. In presenter mode a prediction is a ? until its step runs.",
+    ),
+    "journeys": (
+        "Journeys: packets × stages",
+        "A line for each traced packet, a column for each stage of its path. "
+        f"{LEGEND}. Below, every chain and rule that the packet under the cursor met.",
+    ),
+}
+"""Of the screens over the dashboard that have no panels of their own."""
 
 
-def paragraphs(board: Dashboard, keys: dict[str, str]) -> Paragraphs:
-    """The help for the panel in focus."""
+def paragraphs(screen: Screen[object], board: Dashboard, keys: dict[str, str]) -> Paragraphs:
+    """The help for a screen over the dashboard, or for the panel in focus."""
+    if screen.id in SCREENS:
+        return _of_screen(screen, keys)
     panel = board.panel or "flows"
     title, about = ABOUT[panel]
     out: Paragraphs = [(title, "heading"), about, "", ("Keys of this panel", "heading")]
@@ -59,6 +82,21 @@ def paragraphs(board: Dashboard, keys: dict[str, str]) -> Paragraphs:
         if chosen:
             out += ["", (group, "heading"), *(_of(a, keys) for a in chosen)]
     return out
+
+
+def _of_screen(screen: Screen[object], keys: dict[str, str]) -> Paragraphs:
+    title, about = SCREENS[screen.id or ""]
+    out: Paragraphs = [(title, "heading"), about, "", ("Keys of this screen", "heading")]
+    own = widget_keys(type(screen).__mro__)
+    moves = widget_keys(type(screen.focused).__mro__) if screen.focused is not None else []
+    taken = {names for names, _ in own}
+    out += [_line(names, what) for names, what in [*own, *(m for m in moves if m[0] not in taken)]]
+    return [
+        *out,
+        "",
+        (actions.EVERYWHERE, "heading"),
+        *(_of(actions.BY_ID[id_], keys) for id_ in actions.APP_IDS),
+    ]
 
 
 def _names(action: actions.Action, mine: dict[str, str]) -> str:
@@ -92,5 +130,5 @@ def widget_keys(classes: tuple[type, ...]) -> list[tuple[str, str]]:
 class HelpScreen(Read):
     """F1."""
 
-    def __init__(self, board: Dashboard, keys: dict[str, str]) -> None:
-        super().__init__("Help", paragraphs(board, keys))
+    def __init__(self, screen: Screen[object], board: Dashboard, keys: dict[str, str]) -> None:
+        super().__init__("Help", paragraphs(screen, board, keys))

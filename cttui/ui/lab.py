@@ -12,16 +12,15 @@ from textual.screen import Screen
 
 from cttui.lab.runner import StepStarted, run
 from cttui.lab.tale import Tale
-from cttui.lab.tales import ALL
 from cttui.model.messages import Answer, Ask, FlowView, HookView, PacketView
 from cttui.ui import faults
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells
-from cttui.ui.dialogs import Button, Confirm, Entry, Menu
+from cttui.ui.dialogs import Button, Confirm
 from cttui.ui.lines import Line, spread
 from cttui.ui.prose import Prose
 from cttui.ui.session import Phase
-from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, Telling
+from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, STARTING, Telling
 from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.flow_table import FlowTable
 from cttui.ui.widgets.gauge import Gauge
@@ -53,68 +52,6 @@ class Caption(Cells):
         return [tuple(spread([(f" {self._text}", "caption")], [(f" {self._key} ", "key")], width))]
 
 
-class Tales(Screen[None]):
-    """The list of tales; Enter opens one."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back to the dashboard", show=False)]
-
-    def __init__(self, program: "Program") -> None:
-        super().__init__(id="tales")
-        self._program = program
-
-    def compose(self) -> ComposeResult:
-        yield Header(self._program.session.state)
-        yield Menu([Entry(t.name, t.name, t.summary) for t in ALL], marks=False, id="tale-list")
-        yield Prose([], heading="The story", id="tale-about", indent=1)
-        yield KeyBar(
-            lambda: [
-                ("open", "Enter", "open"),
-                ("back", "Esc", "dashboard"),
-                ("help", self._program.key("help"), "help"),
-                ("quit", self._program.key("quit"), "quit"),
-            ]
-        )
-
-    def on_mount(self) -> None:
-        menu = self.query_one(Menu)
-        menu.focus()
-        menu.pointed = self._about
-        self._about()
-
-    def _about(self) -> None:
-        entry = self.query_one(Menu).current
-        if entry is not None:
-            tale = next(t for t in ALL if t.name == entry.id)
-            about: list[str | tuple[str, str]] = [
-                (tale.title + ("  (takes minutes)" if tale.slow else ""), "heading"),
-                (tale.summary, "value"),
-                "",
-            ]
-            for paragraph in tale.story:
-                about += [paragraph, ""]
-            self.query_one("#tale-about", Prose).show(about)
-
-    def heard(self, answer: Answer) -> bool:
-        """Only the header says something of it here."""
-        self.query_one(Header).show(self._program.session.state)
-        return False
-
-    def on_menu_chosen(self, event: Menu.Chosen) -> None:
-        self.app.push_screen(TaleScreen(self._program, next(t for t in ALL if t.name == event.entry)))
-
-    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
-        if event.action == "back":
-            self.action_leave()
-        elif event.action == "open":
-            self.query_one(Menu).opened()
-        else:
-            self._program.act(event.action)
-
-    def action_leave(self) -> None:
-        """Back to the dashboard, on the sandbox as it is."""
-        self.dismiss(None)
-
-
 class TaleScreen(Screen[None]):
     """One tale."""
 
@@ -125,7 +62,8 @@ class TaleScreen(Screen[None]):
         Binding("R", "reset", "A fresh sandbox", show=False),
         Binding("p", "keep", "Keep the sandbox and play on", show=False),
         Binding("J", "journeys", "The way of each packet", show=False),
-        Binding("f9", "present", "Presenter mode", show=False),
+        Binding("f4", "explain", "What was lost, where, by which counter", show=False),
+        Binding("f9", "present", "Presenter mode: predictions are shown once their step runs", show=False),
     ]
 
     def __init__(self, program: "Program", tale: Tale) -> None:
@@ -156,16 +94,19 @@ class TaleScreen(Screen[None]):
     def _footer(self) -> list[tuple[str, str, str]]:
         keys = {
             BEFORE: [("run", "r", "run"), ("next", "n", "step by step")],
-            RUNNING: [("run", "…", "running")],
+            STARTING: [("", "…", "starting")],
+            RUNNING: [("", "…", "running")],
             HELD: [("next", "n", "next step"), ("run", "r", "run the rest"), ("journeys", "J", "journeys")],
             OVER: [
                 ("run", "r", "again"),
-                ("keep", "p", "play on with it"),
+                ("keep", "p", "play on"),
                 ("journeys", "J", "journeys"),
-                ("reset", "R", "fresh sandbox"),
+                ("explain", "F4", "explain"),
+                ("reset", "R", "reset"),
             ],
         }[self.telling.phase]
-        return [*keys, ("leave", "Esc", "back"), ("quit", self._program.key("quit"), "quit")]
+        usual = [(id_, self._program.key(id_), id_) for id_ in ("help", "quit")]
+        return [*keys, ("leave", "Esc", "back"), *usual]
 
     def on_mount(self) -> None:
         self.query_one("#story").focus()
@@ -182,9 +123,9 @@ class TaleScreen(Screen[None]):
 
     def action_present(self) -> None:
         """Presenter mode on or off, here and on the dashboard."""
-        self._program.dashboard.present()
+        self._program.act("present")
         self._present()
-        self._say()
+        self._paint()
 
     def _present(self) -> None:
         presenting = self._program.dashboard.presenting
@@ -197,8 +138,7 @@ class TaleScreen(Screen[None]):
             return
         self.query_one(Caption).say(self.telling.caption(), self._pressed)
         if self._answer is not None:
-            done = [job for job in self._answer.jobs if job.kind in ("fire", "hold")]
-            self.query_one(BigDigits).show(faults.big_numbers(self._answer, done[-1] if done else None))
+            self.query_one(BigDigits).show(faults.big_numbers(self._answer, self._program.dashboard.burst))
 
     def on_resize(self) -> None:
         self._arrange()
@@ -215,7 +155,8 @@ class TaleScreen(Screen[None]):
         story.show(self.telling.story("n", "r"))
         if story.paragraphs[:1] != before[:1]:
             story.go(0)
-        self.query_one(Outcomes).show(self.telling.lines(), self.telling.at)
+        guessing = self._program.dashboard.presenting
+        self.query_one(Outcomes).show(self.telling.lines(guessing), self.telling.at)
         self.query_one(KeyBar).show(self._footer())
         self._say()
 
@@ -235,6 +176,9 @@ class TaleScreen(Screen[None]):
     def heard(self, answer: Answer) -> bool:
         """Show the sandbox live; True: the flows are not for the dashboard's table."""
         self._answer = answer
+        fired = [job for job in answer.jobs if job.kind in ("fire", "hold") and job.state != "running"]
+        if fired:
+            self._program.doing.adopt(fired[-1])
         self.query_one("#gauge", Gauge).show(answer.table)
         self._say()
         self.query_one(Header).show(self._program.session.state)
@@ -265,16 +209,19 @@ class TaleScreen(Screen[None]):
         if self.telling.phase == HELD:
             self._go_on.set()
         elif self.telling.phase in (BEFORE, OVER):
-            self.run_worker(self._tell(), exclusive=True, group="tale")
+            asks = self.telling.phase == BEFORE
+            self.telling = Telling(self._tale, phase=STARTING)
+            self._paint()
+            self.run_worker(self._tell(asks), exclusive=True, group="tale")
 
-    async def _tell(self) -> None:
-        if not await self._fresh():
+    async def _tell(self, asks: bool) -> None:
+        if not await self._fresh(asks):
+            self.telling = Telling(self._tale)
+            self._paint()
             return
         session = self._program.session
         link = session.link
         assert link is not None
-        self.telling = Telling(self._tale, phase=RUNNING, step=1)
-        self._paint()
         async for event in run(self._tale, link, self._program.doing.permission):
             self.telling.take(event)
             session.poke()
@@ -286,14 +233,14 @@ class TaleScreen(Screen[None]):
                 self.telling.phase = RUNNING
             self._paint()
 
-    async def _fresh(self) -> bool:
-        """A new, empty sandbox on screen; False where the person would rather keep the present one."""
+    async def _fresh(self, asks: bool) -> bool:
+        """A new, empty sandbox on screen; False where the person, if asked, would rather keep the present one."""
         session = self._program.session
         if session.state.target.kind != "sandbox" and not session.switch():
             self._program.say("There is no sandbox beside this target: start with --sandbox.", "error")
             return False
         table = self._answer.table if self._answer is not None else None
-        if self.telling.phase == BEFORE and table is not None and table.count:
+        if asks and table is not None and table.count:
             question = Confirm(
                 "A fresh sandbox?",
                 ["A tale begins with an empty sandbox: the present one goes, with its flows and rules."],
@@ -325,15 +272,16 @@ class TaleScreen(Screen[None]):
         """The way of each packet of the last stimulus."""
         self._program.act("journeys")
 
+    def action_explain(self) -> None:
+        """What was lost, in words."""
+        self._program.act("explain")
+
     def action_reset(self) -> None:
         """A fresh sandbox; the tale can be told again."""
         if self.telling.phase == OVER:
-            self.run_worker(self._reset(), exclusive=True, group="tale")
-
-    async def _reset(self) -> None:
-        await self._program.session.restart()
-        self.telling = Telling(self._tale)
-        self._paint()
+            self.telling, self._answer = Telling(self._tale), None
+            self._paint()
+            self.run_worker(self._program.session.restart(), exclusive=True, group="tale")
 
     def action_leave(self) -> None:
         """Back to the list; a tale that runs is stopped where it is."""

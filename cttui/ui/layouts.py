@@ -92,6 +92,7 @@ class Panels(Screen[None]):
         self._key = key
         self.answer: Answer | None = None
         self.zoomed = ""
+        self._touring = False
         self._layout_name = ""
 
     def compose(self) -> ComposeResult:
@@ -157,7 +158,17 @@ class Panels(Screen[None]):
 
     def shown(self, panel: str) -> bool:
         """Whether the panel is on screen."""
+        if self._touring and self._layout_name == "compact" and panel == "packets":
+            return False
         return panel == self.zoomed if self.zoomed else panel in LAYOUTS.get(self._layout_name, ())
+
+    def tour(self, on: bool) -> None:
+        """Keep flows and path clear of the tour's captions, which stand in the lowest lines."""
+        self._touring = on
+        self.set_class(on, "touring")
+        if self.is_mounted and self.app.is_running:
+            self.settle_panels()
+            self.poke()
 
     def footer(self) -> list[tuple[str, str, str]]:
         """What the last line offers for the panel in focus."""

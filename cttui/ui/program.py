@@ -237,10 +237,10 @@ class Program(App[None]):
         self.screen.refresh()
 
     def help(self) -> None:
-        """Explain the panel in focus."""
+        """Explain the screen, or the panel in focus."""
         from cttui.ui.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.dashboard, self.keys))
+        self.push_screen(HelpScreen(self.screen, self.dashboard, self.keys))
 
     async def choose_theme(self) -> None:
         """Choose the colours; each is shown as the cursor passes it by choosing."""

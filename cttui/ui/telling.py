@@ -1,6 +1,6 @@
 """How far a tale has been told: what the runner's events mean for a screen. No widgets."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cttui.lab.runner import (
     CARRIED_OUT,
@@ -18,13 +18,16 @@ from cttui.lab.runner import (
 from cttui.lab.tale import Tale
 from cttui.model.safe import clean
 from cttui.ui.questions import Paragraphs
+from cttui.ui.widgets.outcomes import shown
 
-BEFORE, RUNNING, HELD, OVER = "before", "running", "held", "over"
+BEFORE, STARTING, RUNNING, HELD, OVER = "before", "starting", "running", "held", "over"
+UNTOLD = "?"
+"""In place of a prediction that a room has still to make."""
 
 
 @dataclass(slots=True)
 class Telling:
-    """One tale on its way. `phase` is BEFORE, RUNNING, HELD (waits for `n`), OVER."""
+    """One tale on its way. `phase` is BEFORE, STARTING (a fresh sandbox), RUNNING, HELD (waits for `n`), OVER."""
 
     tale: Tale
     phase: str = BEFORE
@@ -83,6 +86,8 @@ class Telling:
         """One line for a room: which step this is, or how it ended."""
         if self.phase == OVER:
             return self.verdict[0]
+        if self.phase == STARTING:
+            return f"{self.tale.title}: a fresh sandbox…"
         if self.phase == BEFORE or not self.step:
             return self.tale.title
         step = f"Step {self.step} of {len(self.tale.steps)}: {self.tale.steps[self.step - 1].caption}"
@@ -94,13 +99,19 @@ class Telling:
         out: Paragraphs = []
         if self.phase == OVER:
             assert self.outcome is not None
-            out += [self.verdict, ""]
+            wrong = [row for row in self.outcome.rows if row.ok is False]
+            out.append(self.verdict)
+            out += [(_otherwise(row), "wrong") for row in wrong if row.what != CARRIED_OUT]
             out += [(clean(note), "level-warn") for note in self.outcome.notes]
+            out.append("")
             if self.outcome.ok is not None:
+                out += [("Why that was predicted", "heading")] if wrong else []
                 out += [tale.explanation, "", ("In production", "heading"), tale.production, ""]
                 if tale.since_2020:
                     out += [("Since 2020", "heading"), tale.since_2020, ""]
-        if self.phase in (BEFORE, OVER):
+        if self.phase == STARTING:
+            out += [("Waiting for a fresh sandbox.", "level-warn"), ""]
+        if self.phase in (BEFORE, STARTING, OVER):
             out += [("The story", "heading")]
             for paragraph in tale.story:
                 out += [paragraph, ""]
@@ -139,12 +150,21 @@ class Telling:
                     at = line
         return at
 
-    def lines(self) -> list[tuple[Row | None, str]]:
-        """The table: (row, "") or (None, a step's caption)."""
+    def lines(self, guessing: bool = False) -> list[tuple[Row | None, str]]:
+        """The table: (row, "") or (None, a step's caption). `guessing`: predictions only of steps that have begun."""
         out: list[tuple[Row | None, str]] = []
         many = len(self.tale.steps) > 1
+        begun = {OVER: len(self.tale.steps), RUNNING: self.step, HELD: self.step - 1}.get(self.phase, 0)
         for number, step in enumerate(self.tale.steps, 1):
             if many:
                 out.append((None, f"{number} {step.caption}"))
-            out += [(row, "") for row in self.rows[number]]
+            untold = guessing and number > begun
+            out += [(replace(row, predicted=UNTOLD) if untold else row, "") for row in self.rows[number]]
         return out
+
+
+def _otherwise(row: Row) -> str:
+    """A prediction that failed, and where a person reads the number: `  drop: 3 predicted, 0 measured (conntrack -S)`."""
+    measured = "–" if row.measured is None else shown(row.measured)
+    where = f" ({row.source})" if row.source else ""
+    return f"  {clean(row.what)}: {shown(row.predicted)} predicted, {measured} measured{where}"

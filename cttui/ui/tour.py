@@ -10,10 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
 from cttui.model.messages import FaultError
-from cttui.ui import faults
+from cttui.model.safe import clean
 from cttui.ui.dialogs import Button, Buttons, Dialog
 from cttui.ui.prose import Prose
-from cttui.ui.questions import Paragraphs
 from cttui.ui.session import Phase
 
 if TYPE_CHECKING:
@@ -25,81 +24,95 @@ FREE = 7
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A caption, what Enter does, and what the key line calls it."""
+    """A caption, what Enter does, what is said while it is done, and what the key line calls it."""
 
     title: str
-    words: Callable[[], Paragraphs]
+    words: str
     enter: str
     act: Callable[[], Awaitable[None]] | None = None
+    busy: str = ""
 
 
 class Tour(Dialog[None]):
-    """Captions at the bottom; the dashboard goes on above them."""
+    """Captions in the lowest lines, of which the dashboard keeps clear."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space,n", "next", "Next", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter,space,n", "next", "Next", show=False),
+        Binding("b", "burst", "Fire", show=False),
+    ]
 
     def __init__(self, program: "Program") -> None:
         super().__init__(classes="tour")
         self._program = program
         self._at = 0
+        self._busy = False
+        k = program.key
         self._stops = (
-            Stop("1 of 5: an empty table", self._empty, "fire ten SYNs", self._fire),
-            Stop("2 of 5: ten SYNs, ten flows", self._ten, f"leave {FREE} slots free", self._fill),
-            Stop("3 of 5: predict", self._predict, "fire ten SYNs again", self._fire),
-            Stop("4 of 5: three packets are missing", self._missing, "what to do about it"),
-            Stop("5 of 5: on a host of yours", self._host, "end of the tour"),
+            Stop(
+                "1 of 5: an empty table",
+                "This is a sandbox: a network of its own, gone when you leave. The bar at the top is its conntrack "
+                "table: how many connections the kernel remembers, and how many it can. Below stand these flows, "
+                "and under Hooks the path that a packet takes, with what each step counted.",
+                "fire ten SYNs",
+                self._fire,
+                "firing",
+            ),
+            Stop(
+                "2 of 5: ten SYNs, ten flows",
+                "Each SYN of an unknown connection made an entry: SYN_SENT, unreplied, kept for two minutes. raw counts "
+                "packets before conntrack, mangle after it: both saw ten. The path's second line is the answers: "
+                "RSTs, which would end the entries, so a rule drops them.",
+                f"leave {FREE} slots free",
+                self._fill,
+                "filling a fresh sandbox",
+            ),
+            Stop(
+                "3 of 5: predict",
+                f"This sandbox is a fresh one, filled until {FREE} slots are free. The same ten SYNs come again. How many "
+                "flows will there be? How many packets will mangle count? And which rule will say where the rest "
+                "went? Decide, then press Enter.",
+                "fire ten SYNs again",
+                self._fire,
+                "firing",
+            ),
+            Stop(
+                "4 of 5: three packets are missing",
+                "raw counted ten, mangle seven: the last three found no free slot, and conntrack dropped them between "
+                "the two. No rule counted that. There are two witnesses: drop in conntrack's statistics, near the "
+                f"top of this screen, and “table full” in the kernel log. {k('explain')} says such things in words.",
+                "what to do about it",
+            ),
+            Stop(
+                "5 of 5: on a host of yours",
+                "Raise nf_conntrack_max, shorten timeouts, or exempt what needs no tracking (-j CT --notrack). "
+                f"{k('target')} goes to the host: {k('group')} shows what fills its table, {k('tunables')} the limit, "
+                f"{k('explain')} what is lost. Here, {k('tales')} has more experiments, {k('help')} explains the panel "
+                "you are in.",
+                "end of the tour",
+            ),
         )
 
     def compose(self) -> ComposeResult:
         stop = self._stops[0]
         with Vertical(classes="dialog") as box:
             box.border_title = stop.title
-            yield Prose(stop.words())
+            yield Prose([stop.words])
             yield Buttons(self._buttons(stop.enter))
 
-    def _buttons(self, enter: str) -> list[Button]:
-        return [Button("next", "Enter", enter), Button("", "Esc", "leave the tour")]
+    def on_mount(self) -> None:
+        self._program.dashboard.tour(True)
 
-    # ------------------------------------------------------------ the captions
+    def on_unmount(self) -> None:
+        self._program.dashboard.tour(False)
 
-    def _empty(self) -> Paragraphs:
-        return [
-            "This is a sandbox: a network of its own, gone when you leave. The bar at the top is the conntrack "
-            "table of this kernel, with room for as many connections as the figure says. Below: the flows in it, "
-            "the hooks a packet passes, and the packets themselves.",
-        ]
+    def _buttons(self, enter: str, key: str = "Enter") -> list[Button]:
+        return [Button("next", key, enter), Button("", "Esc", "leave the tour")]
 
-    def _ten(self) -> Paragraphs:
-        return [
-            (self._burst(), "value"),
-            "Each SYN of an unknown connection made an entry: SYN_SENT, unreplied, kept for two minutes. raw counts "
-            "packets before conntrack, mangle after it. Both saw all ten.",
-        ]
-
-    def _predict(self) -> Paragraphs:
-        return [
-            f"A fresh sandbox, filled until {FREE} slots are free. The same ten SYNs come again. How many flows will "
-            "there be? How many packets will mangle count? And which rule will say where the rest went?",
-        ]
-
-    def _missing(self) -> Paragraphs:
-        return [
-            (self._burst(), "value"),
-            "Conntrack had no entry for the last packets and dropped them itself, between raw and mangle. No "
-            "rule counted that. The statistic `drop` is the only witness, and the kernel log says “table full”.",
-        ]
-
-    def _host(self) -> Paragraphs:
-        k = self._program.key
-        return [
-            f"On a host: {k('group')} shows what fills the table, {k('filter')} filters it, {k('tunables')} shows the limit, "
-            f"{k('explain')} says in words what is lost. {k('target')} changes between host and sandbox, {k('tales')} lists "
-            f"more experiments, {k('help')} explains the panel you are in.",
-        ]
-
-    def _burst(self) -> str:
-        job = self._program.dashboard.burst
-        return faults.summary(job) if job is not None else ""
+    def _show(self, trouble: str = "") -> None:
+        stop = self._stops[self._at]
+        self.query_one(Vertical).border_title = stop.title
+        self.query_one(Prose).show([stop.words, *([(trouble, "error-text")] if trouble else [])])
+        self.query_one(Buttons).show(self._buttons(stop.enter))
 
     # ------------------------------------------------------------ going on
 
@@ -110,7 +123,6 @@ class Tour(Dialog[None]):
 
     async def _fill(self) -> None:
         session = self._program.session
-        self._program.dashboard.burst = None
         await session.restart()
         async with asyncio.timeout(WAIT_S):
             while session.state.phase is Phase.OPENING:
@@ -131,32 +143,33 @@ class Tour(Dialog[None]):
         """Do what the caption offers, then the next caption."""
         self.run_worker(self._next(), exclusive=False, group="tour")
 
+    def action_burst(self) -> None:
+        """The dashboard's key, where the caption offers the same."""
+        if self._stops[self._at].act == self._fire:
+            self.action_next()
+
     async def _next(self) -> None:
         if self._busy:
             return
+        stop = self._stops[self._at]
+        trouble = ""
         self._busy = True
         try:
-            act = self._stops[self._at].act
-            if act is not None:
-                await act()
+            if stop.act is not None:
+                self.query_one(Buttons).show(self._buttons(f"{stop.busy}…", "…"))
+                await stop.act()
         except FaultError as e:
-            self._program.say_fault(e.fault)
-            return
+            trouble = f"{clean(e.fault.sentence)} {clean(e.fault.remedy)}".rstrip()
         except TimeoutError:
-            self._program.say("It took too long; Enter tries again.", "warning")
-            return
+            trouble = "It took too long; Enter tries again."
         finally:
             self._busy = False
-        self._at += 1
-        if self._at >= len(self._stops):
-            self.dismiss(None)
-            return
-        stop = self._stops[self._at]
-        self.query_one(Vertical).border_title = stop.title
-        self.query_one(Prose).show(stop.words())
-        self.query_one(Buttons).show(self._buttons(stop.enter))
-
-    _busy = False
+        if not trouble:
+            self._at += 1
+            if self._at == len(self._stops):
+                self.dismiss(None)
+                return
+        self._show(trouble)
 
     def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
         if event.button:

@@ -87,6 +87,92 @@ async def test_a_room_sees_the_step_as_a_caption() -> None:
         await d.until("Everything as predicted")
 
 
+async def test_a_room_predicts_before_it_reads() -> None:
+    """Presenter mode tells neither in the list nor in the table what comes out, until the step runs."""
+    async with live(targets.sandbox(), (120, 40)) as d:
+        await d.press("T")
+        await d.until("every hook sees all of them")
+        await d.press("f9")
+        await d.until(lambda: "every hook sees all of them" not in d.text)
+        await d.press("enter", "n")
+        await d.until("Predict first.")
+        assert re.search(r"new entries in SYN_SENT +\?$", d.text, re.MULTILINE)
+        await d.press("n")
+        await d.until(lambda: re.search(r"new entries in SYN_SENT +10 +10 ✓", d.text) is not None)
+
+
+async def test_pressed_again_while_a_sandbox_starts() -> None:
+    """The screen says that it waits, and a second press neither asks again nor begins twice."""
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await d.press("b")
+        await d.until("new 10 SYN_SENT")
+        screen = await _open(d, "ten-syns")
+        await d.press("n")
+        await d.until("A fresh sandbox?")
+        await d.press("y", "n", "n")
+        await d.until("Waiting for a fresh sandbox")
+        await d.until("n next step")
+        assert d.app.screen is screen and "Fire ten SYNs" in d.text
+        await d.press("r")
+        await d.until("Everything as predicted")
+        await d.press("r", "r")
+        await d.until("Waiting for a fresh sandbox")
+        await d.until("Everything as predicted")
+
+
+async def test_after_a_tale_the_last_burst_is_its_own() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await d.press("b")
+        await d.until("new 10 SYN_SENT")
+        await _open(d, "stray-ack-strict")
+        await d.press("r", "y")
+        await d.until("Everything as predicted", 60.0)
+        await d.press("f4")
+        await d.until("Explained")
+        assert "invalid" in d.text
+        await d.press("escape", "p")
+        await d.until("1 Flows")
+        await d.until("invalid +10")
+        await d.press("R", "y")
+        await d.until("fire 10 SYNs")
+        assert "invalid +10" not in d.text, "it was another sandbox's"
+
+
+async def test_help_is_of_the_screen_one_is_on() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _open(d, "ten-syns")
+        await d.press("question_mark")
+        await d.until("A tale: predicted and measured")
+        assert "Keep the sandbox and play on" in d.text and "Sort by" not in d.text
+        await d.press("escape", "J", "f1")
+        await d.until("Journeys: packets × stages")
+
+
+async def test_the_tour_to_its_end() -> None:
+    """Each caption leaves what it speaks of in view, and says what goes on while one waits."""
+    async with live(targets.sandbox(), (80, 24), tour=True) as d:
+        await d.until("1 of 5")
+        assert "raw 0 ──▶ conntrack 0" in d.text
+        await d.press("b")
+        await d.until("firing…")
+        await d.until("2 of 5")
+        await d.until("raw 10 ──▶ conntrack 10")
+        assert "198.51.100.2:10009" in d.text
+        await d.press("b")
+        assert "2 of 5" in d.text, "b fires, and here nothing is to be fired"
+        await d.press("enter", "enter")
+        await d.until("filling a fresh sandbox…")
+        await d.until("3 of 5", 60.0)
+        await d.press("enter")
+        await d.until("4 of 5")
+        await d.until("conntrack 7 (−3 table full)")
+        assert "new 7 SYN_SENT" in d.text
+        await d.press("n")
+        await d.until("5 of 5")
+        await d.press("enter")
+        await d.until("3 Packets")
+
+
 async def test_leaving_stops_a_tale() -> None:
     async with live(targets.sandbox(), (80, 24)) as d:
         await _open(d, "policy-counters")

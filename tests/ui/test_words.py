@@ -16,7 +16,7 @@ from cttui.ui.detail import flow_paragraphs
 from cttui.ui.lines import width_of
 from cttui.ui.prose import wrap
 from cttui.ui.session import Phase, State
-from cttui.ui.telling import BEFORE, OVER, RUNNING, Telling
+from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, Telling
 from cttui.ui.view import View
 from cttui.ui.watch import Watch, changes
 from tests.ui import samples
@@ -269,3 +269,37 @@ def test_a_tale_told() -> None:
     telling.take(Finished(Outcome(tale.name, False, "6.18", rows=(Row("x", 10, 9, False),))))
     assert telling.phase == OVER and "One prediction failed" in text(telling.story("n", "r"))
     assert next(row.measured for row, _ in telling.lines() if row is not None) == 9
+
+
+def test_a_wrong_prediction_is_said_with_where_to_read_it() -> None:
+    """What was expected is explained as that: it is not what happened."""
+    tale = find("table-full")
+    telling = Telling(tale)
+    row = Row("dropped by conntrack (drop)", 3, 2600, False, "conntrack -S")
+    telling.take(Finished(Outcome(tale.name, False, "6.18", rows=(row,))))
+    said = text(telling.story("n", "r"))
+    assert "dropped by conntrack (drop): 3 predicted, 2,600 measured (conntrack -S)" in said
+    assert said.index("Why that was predicted") < said.index(tale.explanation)
+    telling.take(Finished(Outcome(tale.name, True, "6.18")))
+    assert "Why that was predicted" not in text(telling.story("n", "r"))
+
+
+def test_a_room_guesses_before_a_prediction_is_shown() -> None:
+    tale = find("conntrack-by-use")
+    telling = Telling(tale)
+
+    def predictions() -> list[object]:
+        return [row.predicted for row, _ in telling.lines(guessing=True) if row is not None]
+
+    assert predictions() == ["?"] * 4
+    assert "?" not in [row.predicted for row, _ in telling.lines() if row is not None], "alone one reads them"
+    telling.take(StepStarted(1, 2, tale.steps[0], tuple(telling.rows[1])))
+    telling.phase = HELD
+    assert predictions() == ["?"] * 4
+    telling.phase = RUNNING
+    assert predictions() == [10, 0, "?", "?"]
+    telling.take(StepStarted(2, 2, tale.steps[1], tuple(telling.rows[2])))
+    telling.phase = HELD
+    assert predictions() == [10, 0, "?", "?"]
+    telling.take(Finished(Outcome(tale.name, True, "6.18")))
+    assert predictions() == [10, 0, 10, 10]
