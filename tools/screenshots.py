@@ -2,7 +2,6 @@
 
     python tools/screenshots.py                 # all of them
     python tools/screenshots.py full tale       # scenes by name
-    python tools/screenshots.py --to DIR --every-size   # every scene at 80×24, 120×40 and 200×60, to look at
 
 Each scene is the dashboard itself, driven by the keys a person would press, with a real probe behind it.
 SVG → PNG by rsvg-convert (Debian: librsvg2-bin) with DejaVu Sans Mono. Scenes with a full table hold one
@@ -15,103 +14,38 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import screen_svg
 from screen_cast import record
-from textual.pilot import Pilot
+from stage import LARGE, MIDDLE, SMALL, TURN_S, Stage, words
 
-from cttui.client import targets
-from cttui.client.options import Options
-from cttui.model.messages import FaultError
-from cttui.ui.dialogs import Menu
 from cttui.ui.fields import Field
 from cttui.ui.lab import TaleScreen
-from cttui.ui.program import Program
-from cttui.ui.session import Phase, Session
 from cttui.ui.telling import BEFORE, OVER
 
 FOLDER = Path(__file__).resolve().parents[1] / "screenshots"
-SMALL, MIDDLE, LARGE = (80, 24), (120, 40), (200, 60)
-SIZES = {"80x24": SMALL, "120x40": MIDDLE, "200x60": LARGE}
 FILM_SIZE = (100, 30)
 FILM = "ten-syns-moving"
-TURN_S = 600.0
 THEMES = ("light", "high-contrast", "colour-blind", "ansi16", "paper")
 
 
-class Stage:
-    """One run of the dashboard, and the pictures taken of it."""
+class Shots(Stage):
+    """A run whose pictures are named for what they show, and for their size."""
 
-    def __init__(self, app: Program, pilot: Pilot[None], folder: Path, every_size: bool) -> None:
-        self.app, self.pilot = app, pilot
-        self._folder = folder
-        self._every_size = every_size
-
-    async def until(self, true: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Wait for a condition; raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while not true():
-                await asyncio.sleep(0.05)
-
-    async def readings(self, count: int = 1) -> None:
-        """Wait until so many further answers have been painted."""
-        for _ in range(count):
-            before = self.app.dashboard.answer
-            self.app.session.poke()
-            await self.until(lambda before=before: self.app.dashboard.answer is not before)  # type: ignore[misc]
-        await self.pilot.pause()
-
-    async def press(self, *keys: str) -> None:
-        """Press keys and let their effect arrive."""
-        for key in keys:
-            await self.pilot.press(key)
-            await self.pilot.pause()
-        await self.readings(2)
-
-    async def burst(self) -> None:
-        """Fire the burst and wait for its result."""
-        self.app.dashboard.burst = None
-        await self.pilot.press("b")
-        await self.settled()
-        await self.readings(2)
-
-    async def fill(self, free: int) -> None:
-        """Leave `free` slots. Only one sandbox of a machine may be full: wait for our turn."""
-        async with asyncio.timeout(TURN_S):
-            while True:
-                try:
-                    await self.app.doing.fill(free)
-                    break
-                except FaultError as e:
-                    if e.fault.code != "fill-taken":
-                        raise
-                    await asyncio.sleep(0.5)
-        await self.settled()
-
-    async def settled(self) -> None:
-        """Wait until the last burst or fill is over."""
-        await self.until(lambda: (job := self.app.dashboard.burst) is not None and job.state != "running")
-
-    async def picture(self, name: str, *sizes: tuple[int, int], theme: str = "") -> None:
+    async def picture(self, name: str, *sizes: tuple[int, int]) -> None:
         """Take the screen at these sizes. A notice goes by itself after seconds; here at once."""
-        wanted = tuple(SIZES.values()) if self._every_size and not theme else sizes
-        for size in wanted:
-            if self.app.size != size:
-                await self.pilot.resize_terminal(*size)
-                await self.readings(2)
+        for size in sizes:
+            await self.resize(size)
             self.app.clear_notifications()
             await self.pilot.pause()
-            words = f"{size[0]}x{size[1]}"
-            label = f"{name}-{theme}" if theme else name
-            text = screen_svg.still(screen_svg.frame(self.app), f"cttui, {label}, {words}")
-            self.write(f"{label}-{words}.svg", text)
+            self.write(f"{name}-{words(size)}.svg", self.drawn(f"{name}, {words(size)}"))
 
     def write(self, name: str, text: str) -> None:
         """A file in the folder of the pictures."""
-        (self._folder / name).write_text(text, "utf-8")
+        (self.folder / name).write_text(text, "utf-8")
 
     async def themes(self, name: str, size: tuple[int, int]) -> None:
         """The screen in all other themes."""
@@ -119,30 +53,11 @@ class Stage:
         for theme in THEMES:
             self.app.theme = theme
             await self.pilot.pause()
-            await self.picture(name, size, theme=theme)
+            await self.picture(f"{name}-{theme}", size)
         self.app.theme = usual
 
 
-@contextlib.asynccontextmanager
-async def stage(folder: Path, every_size: bool, free: int | None = None) -> AsyncIterator[Stage]:
-    """The dashboard on a new sandbox, settled: filled if `free` says so, otherwise empty."""
-    session = Session(
-        Options(target=targets.sandbox(), other_target=targets.host(), theme="dark", remember=False)
-    )
-    app = Program(session.options, session)
-    try:
-        async with app.run_test(size=MIDDLE, notifications=True) as pilot:
-            it = Stage(app, pilot, folder, every_size)
-            await it.until(lambda: session.state.phase is Phase.LIVE and app.dashboard.answer is not None)
-            if free is not None:
-                await it.fill(free)
-            await it.readings(3)
-            yield it
-    finally:
-        await session.close()
-
-
-async def _film(s: Stage) -> None:
+async def _film(s: Shots) -> None:
     """The two bursts as one moving picture: what changes is drawn from the screens themselves."""
     s.app.dashboard.burst = None
     await s.pilot.resize_terminal(*FILM_SIZE)
@@ -190,17 +105,17 @@ async def _film(s: Stage) -> None:
 class Scene:
     """A run: whether its table is filled, and what is done and pictured."""
 
-    play: Callable[[Stage], Awaitable[None]]
+    play: Callable[[Shots], Awaitable[None]]
     free: int | None = None
 
 
-async def _first(s: Stage) -> None:
+async def _first(s: Shots) -> None:
     await s.picture("first", SMALL, MIDDLE, LARGE)
     await s.press("question_mark")
     await s.picture("help", MIDDLE)
 
 
-async def _syns(s: Stage) -> None:
+async def _syns(s: Shots) -> None:
     await s.burst()
     await s.picture("ten-syns", SMALL, MIDDLE, LARGE)
     await s.press("enter")
@@ -217,7 +132,7 @@ async def _syns(s: Stage) -> None:
     await s.picture("composer", MIDDLE)
 
 
-async def _full(s: Stage) -> None:
+async def _full(s: Shots) -> None:
     await s.burst()
     await s.until(lambda: "table full" in s.app.dashboard.hooks.as_text())
     await s.picture("full", SMALL, MIDDLE, LARGE)
@@ -234,18 +149,7 @@ async def _full(s: Stage) -> None:
     await s.picture("presenter", MIDDLE)
 
 
-async def choose(s: Stage, entry: str) -> None:
-    """Put the cursor of the list on screen on an entry."""
-    menu = s.app.screen.query_one(Menu)
-    await s.pilot.press("home")
-    while menu.current is not None and menu.current.id != entry:
-        before = menu.cursor
-        await s.pilot.press("down")
-        if menu.cursor == before:
-            raise LookupError(entry)
-
-
-async def _groups(s: Stage) -> None:
+async def _groups(s: Shots) -> None:
     await s.press("B")
     for field, text in (("line", MIXED), ("count", "3000"), ("rate", "0"), ("seed", "7")):
         s.app.screen.query_one(f"#{field}", Field).value = text
@@ -254,7 +158,7 @@ async def _groups(s: Stage) -> None:
     await s.pilot.press("f5")
     await s.settled()
     await s.press("escape", "g")
-    await choose(s, "src")
+    await s.choose("src")
     await s.press("enter", "4")
     await s.picture("groups", MIDDLE)
     await s.press("4")
@@ -266,10 +170,10 @@ async def _groups(s: Stage) -> None:
 MIXED = 'IP(src=RandIP("198.51.100.0/28"),dst="192.0.2.1")/UDP(sport=RandNum(20000,60000),dport=[53,123,443])'
 
 
-async def _tale(s: Stage) -> None:
+async def _tale(s: Shots) -> None:
     await s.press("T")
     await s.picture("tales", MIDDLE)
-    await choose(s, "table-full")
+    await s.choose("table-full")
     await s.press("enter")
     screen = s.app.screen
     assert isinstance(screen, TaleScreen)
@@ -294,10 +198,10 @@ SCENES: dict[str, Scene] = {
 }
 
 
-async def play(names: list[str], folder: Path, every_size: bool) -> None:
+async def play(names: list[str], folder: Path) -> None:
     """Play scenes, one after another, each in a sandbox of its own."""
     for name in names:
-        async with stage(folder, every_size, SCENES[name].free) as it:
+        async with Shots.open(folder, SCENES[name].free) as it:
             await SCENES[name].play(it)
         print(name, flush=True)
 
@@ -307,7 +211,6 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("scenes", nargs="*", metavar="SCENE", help=", ".join([*SCENES, "cast"]))
     parser.add_argument("--to", type=Path, default=FOLDER, metavar="FOLDER")
-    parser.add_argument("--every-size", action="store_true")
     args = parser.parse_args(argv)
     if shutil.which("rsvg-convert") is None:
         print("rsvg-convert is missing: apt-get install librsvg2-bin fonts-dejavu-core", file=sys.stderr)
@@ -315,7 +218,7 @@ def main(argv: list[str]) -> int:
     args.to.mkdir(parents=True, exist_ok=True)
     before = {path: path.stat().st_mtime_ns for path in args.to.glob("*.svg")}
     wanted = args.scenes or [*SCENES, "cast"]
-    asyncio.run(play([name for name in wanted if name != "cast"], args.to, args.every_size))
+    asyncio.run(play([name for name in wanted if name != "cast"], args.to))
     if "cast" in wanted:
         record(args.to / "ten-syns.cast")
     for path in sorted(args.to.glob("*.svg")):
