@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from cttui.lab.build import layer_class
 from cttui.lab.compose import compile
 from cttui.lab.form import FORM, TRANSPORTS, Fields, from_notation, to_notation
-from cttui.lab.notation import LAYERS, ComposeError, parse
+from cttui.lab.layers import LAYERS, ComposeError
+from cttui.lab.notation import parse
 from cttui.lab.presets import PRESETS
 from cttui.lab.summary import describe
 from cttui.lab.twin import twin

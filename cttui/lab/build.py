@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from cttui.lab.notation import LAYERS, ComposeError, Layer, Spread, Stack, nearest
+from cttui.lab.layers import LAYERS, ComposeError, Layer, Spread, Stack, nearest
 
 CLIENT = {4: "198.51.100.2", 6: "2001:db8:1::2"}
 SERVER = {4: "192.0.2.1", 6: "2001:db8::1"}

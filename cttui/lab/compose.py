@@ -13,7 +13,8 @@ import random
 from collections.abc import Iterator, Mapping
 
 from cttui.lab.build import Build, Dim, builder, checksums_of, prepare
-from cttui.lab.notation import ComposeError, Spread, Stack, parse
+from cttui.lab.layers import ComposeError, Spread, Stack
+from cttui.lab.notation import parse
 from cttui.lab.places import locate
 from cttui.lab.preview import patch_value, patched
 from cttui.model.messages import Patch, Template

@@ -10,7 +10,8 @@ import ast
 import re
 from dataclasses import dataclass, field
 
-from cttui.lab.notation import RANDOM, ComposeError, parse, quote, tree, write
+from cttui.lab.layers import ComposeError
+from cttui.lab.notation import RANDOM, parse, quote, tree, write
 
 
 @dataclass(frozen=True, slots=True)

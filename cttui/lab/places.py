@@ -7,7 +7,7 @@ exactly if it changes with it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cttui.lab.notation import Spread
+from cttui.lab.layers import Spread
 from cttui.model.messages import Patch
 
 SAMPLED = 1024

@@ -2,7 +2,8 @@
 
 from ipaddress import ip_address, summarize_address_range
 
-from cttui.lab.notation import ComposeError, Layer, Spread, parse
+from cttui.lab.layers import ComposeError, Layer, Spread
+from cttui.lab.notation import parse
 
 _FLAGS = {"F": "FIN", "S": "SYN", "R": "RST", "P": "PSH", "A": "ACK", "U": "URG", "E": "ECE", "C": "CWR"}
 _ICMP = {0: "echo reply", 3: "unreachable", 8: "echo request", 11: "time exceeded"}

@@ -4,7 +4,8 @@ import ast
 import copy
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from cttui.lab.notation import ComposeError, parse, tree, write
+from cttui.lab.layers import ComposeError
+from cttui.lab.notation import parse, tree, write
 
 _NETS: tuple[tuple[str, str], ...] = (
     ("192.0.2.0/24", "2001:db8::"),  # the sandbox

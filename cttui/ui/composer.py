@@ -14,7 +14,8 @@ from textual.widgets import Input
 
 from cttui.client.memory import Memory, SavedBurst
 from cttui.lab.form import NETWORKS, TRANSPORTS, Fields, from_notation, to_notation
-from cttui.lab.notation import ComposeError, parse
+from cttui.lab.layers import ComposeError
+from cttui.lab.notation import parse
 from cttui.lab.presets import PRESETS
 from cttui.lab.summary import describe
 from cttui.ui.burst import RANDOM, Burst, built
