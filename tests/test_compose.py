@@ -4,7 +4,7 @@ import sys
 
 import pytest
 from bursts import packets
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cttui.lab.build import layer_class
@@ -226,6 +226,25 @@ def test_form_and_line_say_the_same(data: st.DataObject) -> None:
         (x.name, x.fields) for x in parse(text).layers
     ]
     assert to_notation(from_notation(again)) == again
+
+
+@given(
+    st.text(max_size=12) | st.text("0123456789xXaf-, ()[]{}\"'randomIP./:", max_size=12),
+    st.sampled_from(("TCP.sport", "IP.src")),
+)
+@example("010", "TCP.sport")
+@example("9" * 5000, "TCP.sport")
+@settings(max_examples=300, deadline=None)
+def test_any_text_in_the_form_is_read_or_refused(text: str, line: str) -> None:
+    try:
+        parse(to_notation(Fields(values={line: text}, payload=text)))
+    except ComposeError as e:
+        assert e.message
+
+
+def test_zeros_before_a_number_are_left_out() -> None:
+    fields = Fields(values={"TCP.sport": "0080", "TCP.dport": "1-010"})
+    assert to_notation(fields) == "IP()/TCP(sport=80,dport=(1,10))"
 
 
 def test_every_line_of_the_form_is_a_field() -> None:

@@ -131,8 +131,8 @@ def _parses(text: str) -> bool:
     return True
 
 
-_NUMBER = re.compile(r"-?(\d+|0x[0-9a-fA-F]+)")
-_RANGE = re.compile(r"(\d+|0x[0-9a-fA-F]+)\s*-\s*(\d+|0x[0-9a-fA-F]+)")
+_NUMBER = re.compile(r"-?([0-9]{1,50}|0x[0-9a-fA-F]+)")
+_RANGE = re.compile(r"([0-9]{1,50}|0x[0-9a-fA-F]+)\s*-\s*([0-9]{1,50}|0x[0-9a-fA-F]+)")
 _RANDOM_NET = re.compile(r"random\s*\(?\s*([0-9a-fA-F.:]+/\d+)\s*\)?")
 
 
@@ -142,9 +142,10 @@ def _expression(text: str, line: FormField, layer: str) -> str:
     if found := _RANDOM_NET.fullmatch(text):
         return f"RandIP{'6' if ':' in found[1] else ''}({quote(found[1])})"
     if _NUMBER.fullmatch(text):
-        return str(int(text, 0)) if text.isdigit() or "x" not in text else text
+        return text if "x" in text else str(int(text))
     if found := _RANGE.fullmatch(text):
-        return f"({found[1]},{found[2]})"
+        first, last = (end if "x" in end else int(end) for end in found.groups())
+        return f"({first},{last})"
     if text[0] in "([\"'" or re.match(r"\w+\(", text):
         if not _parses(f"{layer if layer in NETWORKS else 'IP()/' + layer}({line.name}={text})"):
             raise ComposeError(f"{line.label}: {text} can't be read.")

@@ -16,6 +16,7 @@ from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Button, Buttons, Dialog
 from cttui.ui.fields import Field, Says
 from cttui.ui.lines import Line, pad
+from cttui.ui.numbers import whole
 from cttui.ui.prose import Prose
 from cttui.ui.questions import Paragraphs
 
@@ -71,14 +72,18 @@ def judge(words: str, *, pcap: bool) -> tuple[str, int]:
 
 def number_between(text: str, least: int, most: int) -> str:
     """What is wrong with a whole number, "" where nothing is."""
-    plain = text.replace(",", "").replace("_", "").strip()
-    if not plain.isdigit() or not least <= int(plain) <= most:
+    number = whole(_plain(text))
+    if number is None or not least <= number <= most:
         return f"A whole number from {least:,} to {most:,}."
     return ""
 
 
+def _plain(text: str) -> str:
+    return text.replace(",", "").replace("_", "")
+
+
 def _int(text: str) -> int:
-    return int(text.replace(",", "").replace("_", "").strip())
+    return int(_plain(text))
 
 
 class Label(Cells):

@@ -23,6 +23,7 @@ from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Ask, Button, Buttons, Choose, Dialog, Entry, Menu
 from cttui.ui.fields import Field, Says
 from cttui.ui.lines import Line, clip, pad
+from cttui.ui.numbers import whole
 from cttui.ui.rows import Rows
 
 HINTS = {
@@ -43,7 +44,7 @@ def _count(text: str, pps: float) -> tuple[int, str]:
         except (ValueError, OverflowError):
             return 0, f"count: {HINTS['count']}"
     else:
-        count = int(text) if text.isdigit() else 0
+        count = whole(text) or 0
     return count, "" if 1 <= count <= 100_000_000 else "count: a whole number from 1 to 100,000,000, or 10s"
 
 
@@ -202,12 +203,13 @@ class Composer(Dialog[Burst | None]):
         if not 0 <= pps < 1e9:
             return None, "a second: 0 (as fast as possible) or a positive number"
         count, problem = _count(self._value("count"), pps)
-        seed = self._value("seed") or "0"
-        if seed != "random" and (not seed.isdigit() or int(seed) >= 1 << 63):
+        words = self._value("seed") or "0"
+        seed = RANDOM if words == "random" else whole(words)
+        if seed is None or seed >= 1 << 63:
             problem = problem or f"seed: {HINTS['seed']}"
-        if problem:
+        if seed is None or problem:
             return None, problem
-        return Burst(line, count, pps, RANDOM if seed == "random" else int(seed)), ""
+        return Burst(line, count, pps, seed), ""
 
     def _judge(self) -> None:
         burst, problem = self._read()
@@ -295,7 +297,7 @@ class Composer(Dialog[Burst | None]):
         elif event.name == "payload":
             fields.payload = text
         else:
-            fields.fragment = int(text or "0") if (text or "0").isdigit() else 0
+            fields.fragment = whole(text) or 0
 
     def _try(self, fields: Fields, event: Form.Edit, text: str) -> str:
         attempt = Fields(

@@ -13,6 +13,7 @@ from cttui.model.safe import clean
 from cttui.model.table import STATISTICS, Health, TableReading
 from cttui.model.tunables import TUNABLES, Tunable
 from cttui.model.words import counted, times
+from cttui.ui.numbers import whole
 
 Paragraphs = list[str | tuple[str, str]]
 
@@ -65,10 +66,11 @@ _MOST: dict[str, int] = {
 def set_plan(tunable: Tunable, new: str) -> str:
     """One sentence on a value that can't be right, "" where it can be."""
     text = new.strip()
-    if not text.isdigit():
+    number = whole(text)
+    if number is None:
         return "A whole number, not below 0."
     most = _MOST.get(tunable.name, 0x7FFFFFFF)
-    if int(text) > most:
+    if number > most:
         return "0 or 1." if most == 1 else f"At most {most}."
     if text == tunable.value:
         return "That is what it is now."

@@ -16,6 +16,7 @@ from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Ask, Button, Buttons, Confirm, Dialog
 from cttui.ui.fields import Says
 from cttui.ui.lines import Line, pad
+from cttui.ui.numbers import whole
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 
@@ -201,9 +202,10 @@ class Tunables(Dialog[None]):
             text = text.strip()
             if text in ("", "none"):
                 return ""
-            if not text.isdigit():
+            free = whole(text)
+            if free is None:
                 return "A number of slots, or nothing to take the fillers away."
-            return "" if int(text) <= limit or not limit else f"At most {limit:,}, the limit."
+            return "" if free <= limit or not limit else f"At most {limit:,}, the limit."
 
         wanted = await self.app.push_screen_wait(
             Ask(

@@ -64,6 +64,7 @@ def test_values_are_bounded() -> None:
     )
     assert questions.set_plan(loose, "1"), "no change"
     assert questions.set_plan(loose, " 0 ") == ""
+    assert all(questions.set_plan(MAX, text) for text in ("²", "٣", "1,0", "9" * 5000)), "no numbers"
     assert questions.set_plan(MAX, str(1 << 31)) and not questions.set_plan(MAX, "0")
 
 
