@@ -38,7 +38,7 @@ class LimitAnd:
 
     def words(self, m: Measured | None) -> Value:
         """As shown."""
-        return f"L + {self.plus} − early_drop" if m is None else self.value(m)
+        return f"limit + {self.plus} − early_drop" if m is None else self.value(m)
 
 
 @dataclass(frozen=True, slots=True)

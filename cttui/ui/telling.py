@@ -108,7 +108,7 @@ class Telling:
                 out += [("Why that was predicted", "heading")] if wrong else []
                 out += [tale.explanation, "", ("In production", "heading"), tale.production, ""]
                 if tale.since_2020:
-                    out += [("Since 2020", "heading"), tale.since_2020, ""]
+                    out += [("Since 2020", "heading"), tale.since_2020[:1].upper() + tale.since_2020[1:], ""]
         if self.phase == STARTING:
             out += [("Waiting for a fresh sandbox.", "level-warn"), ""]
         if self.phase in (BEFORE, STARTING, OVER):

@@ -79,7 +79,7 @@ async def test_a_room_sees_the_step_as_a_caption() -> None:
     async with live(targets.sandbox(), (120, 40)) as d:
         await _open(d, "conntrack-by-use")
         await d.press("f9", "n")
-        await d.until("Step 1 of 2: Without any rule that refers to conntrack Predict first.")
+        await d.until("Step 1 of 3: Without any rule that refers to conntrack Predict first.")
         assert "n  step by step" in d.text and "▀" in d.text
         await d.press("f9")
         await d.until(lambda: "Predict first." not in d.text)
@@ -120,6 +120,7 @@ async def test_pressed_again_while_a_sandbox_starts() -> None:
         await d.until("Everything as predicted")
 
 
+@pytest.mark.fills
 async def test_after_a_tale_the_last_burst_is_its_own() -> None:
     async with live(targets.sandbox(), (80, 24)) as d:
         await d.press("b")
@@ -148,6 +149,7 @@ async def test_help_is_of_the_screen_one_is_on() -> None:
         await d.until("Journeys: packets × stages")
 
 
+@pytest.mark.fills
 async def test_the_tour_to_its_end() -> None:
     """Each caption leaves what it speaks of in view, and says what goes on while one waits."""
     async with live(targets.sandbox(), (80, 24), tour=True) as d:

@@ -14,11 +14,11 @@ from cttui.ui import faults, questions
 from cttui.ui.bars import cost_words, dump_words, header_line
 from cttui.ui.detail import flow_paragraphs
 from cttui.ui.lines import width_of
+from cttui.ui.pasts import Pasts, changes
 from cttui.ui.prose import wrap
 from cttui.ui.session import Phase, State
 from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, Telling
 from cttui.ui.view import View
-from cttui.ui.watch import Watch, changes
 from tests.ui import samples
 
 
@@ -226,7 +226,7 @@ def test_detail_says_nat_in_words() -> None:
 
 
 def test_watch_remembers_changes() -> None:
-    watch = Watch()
+    watch = Pasts()
     before = samples.flow(0)
     after = samples.flow(0, state=3, status=f.CONFIRMED | f.SEEN_REPLY | f.ASSURED, timeout_s=432000)
     assert changes(before, after) == [
@@ -286,21 +286,21 @@ def test_a_wrong_prediction_is_said_with_where_to_read_it() -> None:
 
 
 def test_a_room_guesses_before_a_prediction_is_shown() -> None:
-    tale = find("conntrack-by-use")
+    tale = find("dropped-in-input")
     telling = Telling(tale)
 
     def predictions() -> list[object]:
         return [row.predicted for row, _ in telling.lines(guessing=True) if row is not None]
 
-    assert predictions() == ["?"] * 4
+    assert predictions() == ["?"] * 6
     assert "?" not in [row.predicted for row, _ in telling.lines() if row is not None], "alone one reads them"
     telling.take(StepStarted(1, 2, tale.steps[0], tuple(telling.rows[1])))
     telling.phase = HELD
-    assert predictions() == ["?"] * 4
+    assert predictions() == ["?"] * 6
     telling.phase = RUNNING
-    assert predictions() == [10, 0, "?", "?"]
+    assert predictions() == [10, 10, 0, "?", "?", "?"]
     telling.take(StepStarted(2, 2, tale.steps[1], tuple(telling.rows[2])))
     telling.phase = HELD
-    assert predictions() == [10, 0, "?", "?"]
+    assert predictions() == [10, 10, 0, "?", "?", "?"]
     telling.take(Finished(Outcome(tale.name, True, "6.18")))
-    assert predictions() == [10, 0, 10, 10]
+    assert predictions() == [10, 10, 0, 0, 0, 10]

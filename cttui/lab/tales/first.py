@@ -1,7 +1,7 @@
 """Tales of the first steps: what makes entries, what makes conntrack run at all, what counts."""
 
 from cttui.lab.moves import App, Burst, Commands
-from cttui.lab.readings import Counter, Told
+from cttui.lab.readings import Counter, Entries, Told
 from cttui.lab.tale import Expectation, Step, Tale
 from cttui.lab.tales.expect import after, before, began, dropped
 
@@ -10,7 +10,8 @@ TEN_SYNS = Tale(
     title="Ten SYNs, ten flows",
     summary="10 SYNs into an empty table: 10 entries, and every hook sees all of them.",
     story=(
-        "Ten SYN packets from one client, source ports 10000 to 10009, arrive at port 80. Nobody listens there.",
+        "Ten SYN packets from one client, source ports 10000 to 10009, arrive at port 80. Nobody listens there, and a rule "
+        "in raw OUTPUT drops the answers, as in the article.",
         "Two counters stand on their way: one in raw PREROUTING, before conntrack, one in mangle PREROUTING, after it.",
         "This is how things look while there is room. Every later tale is a deviation from it.",
     ),
@@ -41,7 +42,8 @@ CONNTRACK_BY_USE = Tale(
     story=(
         "On many machines conntrack is simply there. In a fresh network namespace it is not: its hooks are registered "
         "when the first rule that needs them is added.",
-        "First the sandbox's `-j CT` rule is taken away and ten SYNs arrive. Then it is put back, and the same ten arrive again.",
+        "First the sandbox's `-j CT` rule is taken away and ten SYNs arrive. Then it is put back, and the same ten arrive "
+        "again. At last it goes once more, and ten others arrive.",
         "`-j CT` changes nothing in a packet. That it refers to conntrack is all it does.",
     ),
     steps=(
@@ -61,10 +63,19 @@ CONNTRACK_BY_USE = Tale(
                 began(10, "SYN_SENT"),
             ),
         ),
+        Step(
+            "And without again",
+            (Commands(("iptables -t raw -D PREROUTING -j CT",)), Burst(sports=(20000, 20009))),
+            (
+                Expectation("packets in mangle PREROUTING", 10, Counter("mangle", "PREROUTING")),
+                began(0),
+                Expectation("entries in the table", 10, Entries()),
+            ),
+        ),
     ),
     explanation="`-m conntrack`, `-m state`, `-j CT`, `-j MASQUERADE`, everything in the nat table and nft's `ct` make the "
     "kernel register conntrack's hooks in this namespace, for the family of the rule. When the last of them goes, so "
-    "do the hooks, and the entries with them.",
+    "do the hooks. The entries stay until their timeouts end, but no packet finds them any more.",
     production="One forgotten `-m state` rule switches conntrack on for every packet of the namespace. Before you rely on "
     "conntrack being off, look for its hooks: `nft list hooks`.",
     since_2020="no difference. Hooks have been registered by need since Linux 4.10.",

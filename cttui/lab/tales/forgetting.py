@@ -33,7 +33,7 @@ EARLY_DROP = Tale(
                 after(10),
                 dropped(0),
                 Expectation("entries evicted (early_drop)", Bound("≥", 10), Stat("early_drop")),
-                Expectation("entries afterwards (L + 10 − early_drop)", LimitAnd(10), Entries()),
+                Expectation("entries afterwards (limit + 10 − early_drop)", LimitAnd(10), Entries()),
             ),
             forgets=True,
             undisturbed=True,

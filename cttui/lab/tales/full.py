@@ -107,7 +107,7 @@ STRAY_ACK_STRICT_FULL = Tale(
     title="A stray ACK in a full table",
     summary="With tcp_loose=0 and no free slot, 10 ACKs are lost although none would have made an entry.",
     story=(
-        "tcp_loose is 0, so a stray ACK makes no entry. One could think that a full table is no concern of its.",
+        "tcp_loose is 0, so a stray ACK makes no entry. One could think that it does not matter to it how full the table is.",
         "Now the table has not a single free slot.",
         "The same ten ACKs arrive.",
     ),
@@ -162,8 +162,8 @@ DROPPED_IN_INPUT = Tale(
     ),
     explanation="An entry is made before the rules and put into the table after the last one: a packet that a rule drops takes "
     "its unconfirmed entry with it. While it is under way it counts toward the limit all the same.",
-    production="Rules in INPUT protect the table from filling. They do not protect themselves from a full table: what must work "
-    "then has to be decided before conntrack, in raw PREROUTING or by XDP.",
+    production="Rules in INPUT protect the table from filling. Once it is full no new packet gets as far as to them: what must "
+    "work then has to be decided before conntrack, in raw PREROUTING or by XDP.",
     since_2020="no difference.",
     has_twin=True,
 )
