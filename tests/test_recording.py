@@ -45,7 +45,7 @@ class Counting:
             raise FaultError("nothing-pending", "Nothing is pending.")
         return Done(seq=1, job=7)
 
-    async def finish(self, job: int, poll_s: float = 0.0) -> Job:
+    async def finish(self, job: int) -> Job:
         return Job(id=job, kind="unfill", state="done")
 
     def next_seq(self) -> int:

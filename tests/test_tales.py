@@ -167,7 +167,7 @@ class ListedLink:
         self.actions.append(action)
         return Done(seq=1, job=len(self.actions))
 
-    async def finish(self, job: int, poll_s: float = 0.0) -> Job:
+    async def finish(self, job: int) -> Job:
         result = self._results.pop(0)
         if isinstance(result, Fault):
             raise FaultError.of(result)

@@ -34,7 +34,7 @@ async def rules(s: Gallery, *lines: str) -> None:
     """Set rules in the sandbox, as a tale does."""
     from cttui.model.messages import Rules
 
-    await s.app.doing.changing.settle(Rules(lines=list(lines)))
+    await s.app.session.settle(Rules(lines=list(lines)))
 
 
 async def _first(s: Gallery) -> None:

@@ -99,7 +99,7 @@ class Stage:
         async with asyncio.timeout(TURN_S):
             while True:
                 try:
-                    await self.app.doing.fill(free)
+                    await self.app.probe_actions.fill(free)
                     break
                 except FaultError as e:
                     if e.fault.code != "fill-taken":

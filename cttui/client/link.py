@@ -26,6 +26,7 @@ from cttui.model.messages import (
 
 _STDERR_LINES = 20
 _WELCOME_S = 15.0
+_POLL_S = 0.02
 
 
 def _explain_death(target: Target, code: int | None, words: list[str]) -> Fault:
@@ -161,7 +162,7 @@ class Link:
                 if isinstance(got, Fault):
                     raise FaultError.of(got)
 
-    async def finish(self, job: int, poll_s: float = 0.02) -> Job:
+    async def finish(self, job: int) -> Job:
         """Ask until the job has ended; its last reading. Raises FaultError if it failed."""
         while True:
             answer = await self.ask(Ask(seq=self.next_seq()))
@@ -170,7 +171,7 @@ class Link:
                     if j.fault is not None:
                         raise FaultError.of(j.fault)
                     return j
-            await asyncio.sleep(poll_s)
+            await asyncio.sleep(_POLL_S)
 
     def next_seq(self) -> int:
         """A number for the next Ask."""

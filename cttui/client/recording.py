@@ -54,7 +54,7 @@ class AnyLink(Protocol):
     async def do(self, action: Action) -> Done:
         """Have an action carried out."""
 
-    async def finish(self, job: int, poll_s: float = ...) -> Job:
+    async def finish(self, job: int) -> Job:
         """Ask until the job has ended."""
 
     def next_seq(self) -> int:
@@ -117,9 +117,9 @@ class RecordingLink:
         self._write(done)
         return done
 
-    async def finish(self, job: int, poll_s: float = 0.02) -> Job:
+    async def finish(self, job: int) -> Job:
         """As the link's; its questions are not written down."""
-        return await self._link.finish(job, poll_s)
+        return await self._link.finish(job)
 
     def next_seq(self) -> int:
         """A number for the next Ask."""
@@ -243,7 +243,7 @@ class ReplayLink:
                 return done
         raise FaultError("recording", "This is a recording: nothing can be done to it.")
 
-    async def finish(self, job: int, poll_s: float = 0.02) -> Job:
+    async def finish(self, job: int) -> Job:
         """The recorded end of the job."""
         for _ in range(len(self._steps)):
             answer = await self.ask(Ask(seq=self.next_seq()))

@@ -11,10 +11,10 @@ from cttui.model.packet import JourneysReading, PacketPage
 from cttui.ui import faults
 from cttui.ui.bars import Header, KeyBar, cost_words
 from cttui.ui.layouts import Banner, Detail, Panels
+from cttui.ui.pasts import Pasts
 from cttui.ui.prose import wrap
 from cttui.ui.session import Phase, State
 from cttui.ui.view import GROUP_ROWS, View
-from cttui.ui.watch import Watch
 from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.flow_table import FlowTable
 
@@ -26,7 +26,7 @@ class Dashboard(Panels):
     """The panels, and what is asked and heard for them."""
 
     def __init__(
-        self, view: View, state: State, act: Callable[[str], None], key: Callable[[str], str], pasts: Watch
+        self, view: View, state: State, act: Callable[[str], None], key: Callable[[str], str], pasts: Pasts
     ) -> None:
         super().__init__(state, act, key)
         self.view = view

@@ -19,9 +19,9 @@ from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.ui.dialogs import Button, Buttons, Dialog, Read
 from cttui.ui.journey_text import fate_words
+from cttui.ui.pasts import Pasts, Seen
 from cttui.ui.prose import Prose
 from cttui.ui.questions import Paragraphs
-from cttui.ui.watch import Seen, Watch
 
 if TYPE_CHECKING:
     from cttui.lab.dissect import Dissection
@@ -223,7 +223,7 @@ class FlowDetail(Dialog[None]):
     def __init__(
         self,
         flow: Flow,
-        watch: Watch,
+        watch: Pasts,
         copy: Callable[[str, str], None],
         packets_of: Callable[[int], None] | None = None,
     ) -> None:

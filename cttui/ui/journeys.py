@@ -23,7 +23,7 @@ from cttui.ui.traced import all_journeys, journey_of, packet_of
 from cttui.ui.widgets.journey_table import JourneyTable
 
 if TYPE_CHECKING:
-    from cttui.ui.inspecting import Inspecting
+    from cttui.ui.packet_actions import PacketActions
     from cttui.ui.program import Program
 
 MOST_COPIED = 1_000
@@ -71,10 +71,12 @@ class JourneysScreen(Screen[None]):
         Binding("space", "freeze", "Freeze", show=False),
     ]
 
-    def __init__(self, program: "Program", inspecting: "Inspecting", near: PacketRow | None = None) -> None:
+    def __init__(
+        self, program: "Program", packet_actions: "PacketActions", near: PacketRow | None = None
+    ) -> None:
         super().__init__(id="journeys")
         self._program = program
-        self._inspecting = inspecting
+        self._packet_actions = packet_actions
         self._near = near
         self.reading: JourneysReading | None = None
 
@@ -152,7 +154,7 @@ class JourneysScreen(Screen[None]):
         reading = self.reading
         said: list[tuple[str, str]] = []
         if reading is not None and (reading.total or reading.armed):
-            left = self._inspecting.trace_left_s
+            left = self._packet_actions.trace_left_s
             until = f", {left:.0f} s left" if reading.armed and left else ""
             why = (
                 clean(reading.why)
@@ -174,7 +176,7 @@ class JourneysScreen(Screen[None]):
         fire = self._program.key("fire")
         if self._program.session.state.recording and self.reading is None:
             return ["This recording holds no journeys."]
-        if self._program.doing.sandbox:
+        if self._program.probe_actions.sandbox:
             return [f"No packet was traced yet. Every burst is: {fire} on the dashboard fires one."]
         return [
             "No packet was traced yet.",
@@ -247,16 +249,18 @@ class JourneysScreen(Screen[None]):
         journey = self.table.selected
         if journey is not None:
             self.run_worker(
-                self._guard(self._inspecting.open_flow(journey.flow_key)), exclusive=True, group="dialogue"
+                self._guard(self._packet_actions.open_flow(journey.flow_key)),
+                exclusive=True,
+                group="dialogue",
             )
 
     def action_arm(self) -> None:
         """Ask for what to trace."""
-        self.run_worker(self._guard(self._inspecting.arm_trace()), exclusive=True, group="dialogue")
+        self.run_worker(self._guard(self._packet_actions.arm_trace()), exclusive=True, group="dialogue")
 
     def action_stop(self) -> None:
         """End the trace now."""
-        self.run_worker(self._guard(self._inspecting.stop_trace()), exclusive=True, group="dialogue")
+        self.run_worker(self._guard(self._packet_actions.stop_trace()), exclusive=True, group="dialogue")
 
     def action_copy(self) -> None:
         """Copy journeys as text or Markdown."""

@@ -178,7 +178,7 @@ class TaleScreen(Screen[None]):
         self._answer = answer
         fired = [job for job in answer.jobs if job.kind in ("fire", "hold") and job.state != "running"]
         if fired:
-            self._program.doing.adopt(fired[-1])
+            self._program.probe_actions.adopt(fired[-1])
         self.query_one("#gauge", Gauge).show(answer.table)
         self._say()
         self.query_one(Header).show(self._program.session.state)
@@ -222,7 +222,7 @@ class TaleScreen(Screen[None]):
         session = self._program.session
         link = session.link
         assert link is not None
-        async for event in run(self._tale, link, self._program.doing.permission):
+        async for event in run(self._tale, link, self._program.probe_actions.permission):
             self.telling.take(event)
             session.poke()
             if isinstance(event, StepStarted) and self._stepwise:

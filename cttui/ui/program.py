@@ -25,14 +25,14 @@ from cttui.ui.ascii import ascii_only
 from cttui.ui.cells import Cells
 from cttui.ui.clipboard import copy
 from cttui.ui.dashboard import Dashboard
+from cttui.ui.pasts import Pasts
 from cttui.ui.session import Phase, Session, State
 from cttui.ui.terminal import TerminalDriver
 from cttui.ui.view import View
-from cttui.ui.watch import Watch
 
 if TYPE_CHECKING:
-    from cttui.ui.doing import Doing
-    from cttui.ui.inspecting import Inspecting
+    from cttui.ui.packet_actions import PacketActions
+    from cttui.ui.probe_actions import ProbeActions
 
 MOST_NOTICES = 30
 
@@ -43,10 +43,10 @@ class Program(App[None]):
     TITLE = "cttui"
     CSS_PATH = "dashboard.tcss"
     ENABLE_COMMAND_PALETTE = True
-    doing: "Doing"
+    probe_actions: "ProbeActions"
     _painted_in: dict[str, str]
     _unknown_theme = ""
-    inspecting: "Inspecting"
+    packet_actions: "PacketActions"
     COMMAND_PALETTE_BINDING = "ctrl+underscore"  # ours is an action like the others
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings(actions.APP_IDS))
 
@@ -65,7 +65,7 @@ class Program(App[None]):
             descending=self.memory.descending if remembered else config["flows.descending"],
         )
         self.keys, self._key_problems = keymap.check(config.keys)
-        self.pasts = Watch()
+        self.pasts = Pasts()
         self.dashboard = Dashboard(self.view, session.state, self.act, self.key, self.pasts)
         self.dashboard.lean = options.low_bandwidth
         self._take_theme()
@@ -116,21 +116,21 @@ class Program(App[None]):
 
     async def _begin(self) -> None:
         # Only now what the first frame does without: dialogs, details, the filter's language.
-        from cttui.ui.doing import Doing
-        from cttui.ui.inspecting import Inspecting
-        from cttui.ui.looking import Looking
+        from cttui.ui.packet_actions import PacketActions
+        from cttui.ui.probe_actions import ProbeActions
+        from cttui.ui.view_actions import ViewActions
 
         self.session.start()
-        self.doing = Doing(self)
-        self.inspecting = Inspecting(self)
+        self.probe_actions = ProbeActions(self)
+        self.packet_actions = PacketActions(self)
         self._handlers = {
-            **Looking(self).handlers(),
-            **self.doing.handlers(),
-            **self.inspecting.handlers(),
+            **ViewActions(self).handlers(),
+            **self.probe_actions.handlers(),
+            **self.packet_actions.handlers(),
             "quit": lambda: self.exit(),
             "help": self.help,
             "palette": self.action_command_palette,
-            "theme": lambda: self.doing.start(self.choose_theme()),
+            "theme": lambda: self.probe_actions.start(self.choose_theme()),
             "present": self.dashboard.present,
             "suspend": self.action_suspend_process,
             "redraw": self.redraw,
@@ -267,7 +267,7 @@ class Program(App[None]):
 
     def _heard(self, answer: Answer) -> None:
         self.pasts.see(answer)
-        self.doing.heard(answer)
+        self.probe_actions.heard(answer)
         self._take_notices(answer)
         taken = False
         for screen in self.screen_stack:
@@ -279,7 +279,7 @@ class Program(App[None]):
     def _changed(self, state: State) -> None:
         self.dashboard.changed(state)
         if state.phase is Phase.LIVE:
-            self.doing.opened(state)
+            self.probe_actions.opened(state)
 
     def _tick(self) -> None:
         since = self.session.waiting_since

@@ -18,7 +18,7 @@ from cttui.client.link import Link
 from cttui.client.options import Options
 from cttui.client.recording import AnyLink, RecordingLink, ReplayLink
 from cttui.client.targets import Target
-from cttui.model.messages import Action, Answer, Ask, Done, Fault, FaultError, Welcome
+from cttui.model.messages import Action, Answer, Ask, Done, Fault, FaultError, Job, Welcome
 
 OPENING_S = 5.0
 """How long an action waits for its probe to start."""
@@ -260,6 +260,13 @@ class Session:
         self._busy_until = time.monotonic() + YOUNG_S
         self.poke()
         return done
+
+    async def settle(self, action: Action) -> Job:
+        """Have it done and wait until it is. Raises FaultError where it is refused or fails."""
+        link = self._link()
+        job = await link.finish((await self.do(action)).job)
+        self.poke()
+        return job
 
     def _link(self) -> AnyLink:
         link = self._links.get(self.state.target.label)

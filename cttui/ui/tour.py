@@ -118,7 +118,7 @@ class Tour(Dialog[None]):
 
     async def _fire(self) -> None:
         self._program.dashboard.burst = None
-        await self._program.doing.fire()
+        await self._program.probe_actions.fire()
         await self._settled()
 
     async def _fill(self) -> None:
@@ -127,7 +127,7 @@ class Tour(Dialog[None]):
         async with asyncio.timeout(WAIT_S):
             while session.state.phase is Phase.OPENING:
                 await asyncio.sleep(0.02)
-        await self._program.doing.fill(FREE)
+        await self._program.probe_actions.fill(FREE)
         await self._settled()
 
     async def _settled(self) -> None:

@@ -187,7 +187,7 @@ async def test_the_settings_offer_it(high: int) -> None:
 
 async def test_the_settings_ask_about_memory() -> None:
     async with live(targets.sandbox()) as d:
-        doing = d.app.doing
+        doing = d.app.probe_actions
         really = doing.do
 
         async def careful(action: object) -> int:

@@ -17,7 +17,7 @@ from live import Live, live
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.model.messages import Ask, Set
-from cttui.ui.changing import collect, delete
+from cttui.ui.write_actions import collect, delete
 
 pytestmark = pytest.mark.kernel
 LOOSE, ACCT = "nf_conntrack_tcp_loose", "nf_conntrack_acct"

@@ -50,7 +50,7 @@ class Probe:
     async def do(self, action: Action) -> Done:
         return Done(seq=1, job=3)
 
-    async def finish(self, job: int, poll_s: float = 0.0) -> Job:
+    async def finish(self, job: int) -> Job:
         raise AssertionError
 
     def next_seq(self) -> int:

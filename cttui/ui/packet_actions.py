@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cttui.ui.program import Program
 
 
-class Inspecting:
+class PacketActions:
     """Handlers by action id."""
 
     def __init__(self, app: "Program") -> None:
@@ -40,7 +40,7 @@ class Inspecting:
 
     def handlers(self) -> dict[str, Callable[[], None]]:
         """Action id → what to call."""
-        start = self.app.doing.start
+        start = self.app.probe_actions.start
         return {
             "journeys": self.journeys,
             "export": lambda: start(self.export()),
@@ -72,11 +72,7 @@ class Inspecting:
         """Do it and wait for its end. Raises FaultError where it fails."""
         if self.session.state.phase is Phase.FROZEN:
             self.session.freeze(False)  # what is switched must be seen to change
-        done = await self.session.do(action)
-        link = self.session.link
-        if link is not None:
-            await link.finish(done.job)
-        self.session.poke()
+        await self.session.settle(action)
 
     def _can(self, what: str, name: str) -> None:
         welcome = self.session.state.welcome
@@ -92,7 +88,7 @@ class Inspecting:
             self.app.say("Packet log off. What it holds stays.")
             return
         self._can("capture", "Capturing")
-        if self.app.doing.sandbox:
+        if self.app.probe_actions.sandbox:
             await self._carry_out(Arm(what="capture"))
             self.app.say("Packet log on.")
             return
@@ -116,7 +112,7 @@ class Inspecting:
             self.app.say("Stage counters off: their tables are gone.")
             return
         self._can("stages", "Counting stages")
-        if not self.app.doing.sandbox:
+        if not self.app.probe_actions.sandbox:
             question = Confirm(
                 "Count the stages of the path?", capture.STAGES_COST, [Button("on", "y", "switch them on")]
             )

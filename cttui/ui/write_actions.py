@@ -12,7 +12,7 @@ import msgspec
 
 from cttui.client.recording import AnyLink
 from cttui.model.flow import Flow
-from cttui.model.messages import Action, Ask, Delete, FaultError, FlowView, Job, Result, Set, Undo
+from cttui.model.messages import Ask, Delete, FaultError, FlowView, Job, Result, Set, Undo
 from cttui.model.safe import clean
 from cttui.model.words import conntrack_line
 from cttui.ui import questions
@@ -30,7 +30,7 @@ CHUNK = 10_000
 POLL_S = 0.05
 
 
-class Changing:
+class WriteActions:
     """Handlers of `delete`, `delete-set` and `accounting`."""
 
     def __init__(self, app: "Program") -> None:
@@ -53,12 +53,6 @@ class Changing:
         if link is None:
             raise FaultError("no-probe", "There is no probe here to do that.")
         return link
-
-    async def settle(self, action: Action) -> Job:
-        """Have it done, and wait until it is. Raises FaultError where it is refused or fails."""
-        link = self._link()
-        done = await link.do(action)
-        return await link.finish(done.job, POLL_S)
 
     # ------------------------------------------------------------ deleting
 
@@ -134,7 +128,7 @@ class Changing:
         if not found.writable:
             raise FaultError("not-writable", f"nf_conntrack_acct can't be changed here: {clean(found.why)}")
         if found.reverts_to:
-            await self.settle(Undo(name=found.name))
+            await self.app.session.settle(Undo(name=found.name))
             self.app.say("Accounting is as it was: new flows are no longer counted.")
             return
         new = "0" if found.value == "1" else "1"
@@ -143,7 +137,7 @@ class Changing:
             buttons = [Button("change", "y", "change it", "error-text")]
             if await self.app.push_screen_wait(Confirm(title, paragraphs, buttons, danger=True)) is None:
                 return
-        await self.settle(Set(name=found.name, value=new, expected_old=found.value, keep_s=0))
+        await self.app.session.settle(Set(name=found.name, value=new, expected_old=found.value, keep_s=0))
         columns = self.app.key("columns")
         self.app.say(
             f"Flows that begin from now on are counted. {columns} adds the columns packets, bytes and rate."

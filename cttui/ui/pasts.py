@@ -21,7 +21,7 @@ class Seen:
     changes: list[tuple[float, str]] = field(default_factory=list)
 
 
-class Watch:
+class Pasts:
     """Pasts by flow key, the longest unseen forgotten first."""
 
     def __init__(self) -> None:

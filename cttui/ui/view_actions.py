@@ -23,7 +23,7 @@ RATES = (0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
 """Readings a second that + and − go through."""
 
 
-class Looking:
+class ViewActions:
     """Handlers by action id."""
 
     def __init__(self, app: "Program") -> None:
@@ -63,7 +63,7 @@ class Looking:
 
     def start(self, work: object) -> None:
         """Run a dialogue beside everything else."""
-        self.app.doing.start(work)
+        self.app.probe_actions.start(work)
 
     # ------------------------------------------------------------ time
 
@@ -196,7 +196,7 @@ class Looking:
             case "flows" if (flow := board.flows.selected) is not None:
                 from cttui.ui.detail import FlowDetail
 
-                show = self.app.inspecting.show_packets_of
+                show = self.app.packet_actions.show_packets_of
                 self.app.push_screen(FlowDetail(flow, self.app.pasts, self.app.copy_text, show))
 
     def moved(self) -> None:

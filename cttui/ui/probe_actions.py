@@ -17,24 +17,24 @@ from cttui.model.messages import (
 )
 from cttui.model.safe import clean
 from cttui.ui import journey_text, questions
-from cttui.ui.changing import Changing
 from cttui.ui.dialogs import Button, Confirm, Read
 from cttui.ui.session import Phase, State
 from cttui.ui.tunables import Tunables
+from cttui.ui.write_actions import WriteActions
 
 if TYPE_CHECKING:
     from cttui.ui.burst import Burst
     from cttui.ui.program import Program
 
 
-class Doing:
+class ProbeActions:
     """Handlers by action id, and what runs because of them."""
 
     def __init__(self, app: "Program") -> None:
         self.app = app
         self.session = app.session
         self.dashboard = app.dashboard
-        self.changing = Changing(app)
+        self.write_actions = WriteActions(app)
         self.permission = Permission(self._answer, lambda: self.session.beside(targets.host()))
         self._job = 0
         self._filling = False
@@ -57,8 +57,8 @@ class Doing:
             "tales": lambda: self.start(self.tales()),
             "reset": lambda: self.start(self.reset()),
             "target": self.target,
-            "delete": lambda: self.start(self.changing.delete()),
-            "delete-set": lambda: self.start(self.changing.delete_set()),
+            "delete": lambda: self.start(self.write_actions.delete()),
+            "delete-set": lambda: self.start(self.write_actions.delete_set()),
             "accounting": lambda: self.start(self.accounting()),
             "events": lambda: self.start(self.events()),
         }
@@ -187,7 +187,7 @@ class Doing:
 
     async def cancel(self) -> None:
         """Stop what runs."""
-        if self.changing.stop():
+        if self.write_actions.stop():
             return
         if not self._job:
             self.app.say("Nothing is running.")
@@ -265,20 +265,20 @@ class Doing:
 
     async def accounting(self) -> None:
         """Count packets and bytes of flows, or stop that."""
-        await self.changing.accounting()
+        await self.write_actions.accounting()
         self._remember_pending()
 
     async def events(self) -> None:
         """Attach to the kernel's events, or let go of them."""
         if self._events:
-            await self.changing.settle(Disarm(what="events"))
+            await self.session.settle(Disarm(what="events"))
             self.app.say("Events off.")
             return
         welcome = self.session.state.welcome
         if welcome is not None and "events" not in welcome.can:
             why = welcome.cannot.get("events", "This kernel or user has no events.")
             raise FaultError("cannot", clean(why))
-        await self.changing.settle(Arm(what="events"))
+        await self.session.settle(Arm(what="events"))
         self.app.say("Events on." if self.sandbox else _EVENTS_COST)
 
 
