@@ -27,6 +27,7 @@ class Terminal:
 
     def __init__(self, *, controlling: bool = True) -> None:
         self.fd, theirs = pty.openpty()
+        self._name = os.ttyname(theirs)
         self.resize(80, 24)
         self.process = subprocess.Popen(
             ["setsid", *(["--ctty"] if controlling else []), *CTTUI],
@@ -53,6 +54,12 @@ class Terminal:
 
     def resize(self, width: int, height: int) -> None:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("4H", height, width, 0, 0))
+
+    def stall(self) -> None:
+        """From now on the terminal takes nothing."""
+        theirs = os.open(self._name, os.O_RDWR | os.O_NOCTTY)
+        termios.tcflow(theirs, termios.TCOOFF)
+        os.close(theirs)
 
     def stop(self) -> None:
         """Ctrl-Z, and wait until it has stopped."""
@@ -161,15 +168,15 @@ def test_signalled_while_starting(number: signal.Signals, after_ms: int) -> None
 def test_terminated_while_the_terminal_takes_nothing() -> None:
     """A stalled line: the loop itself waits for it. Nothing can be put right on that terminal any more."""
     with terminal() as it:
-        full, width = False, 80
-        while not full:  # until the pty's buffer, the writer and its queue are full and the loop waits
+        it.stall()
+        width, before, since = 80, written(it.pid), time.monotonic()
+        # until the queue before the writing thread is full, the loop waits, and the probe is asked nothing any more
+        while time.monotonic() < since + 3:
             width = 160 - width + 80
-            before = written(it.pid)
             it.resize(width, 50)
-            end = time.monotonic() + 3
-            while (now := written(it.pid)) == before and time.monotonic() < end:
-                time.sleep(0.02)
-            full = now == before
+            time.sleep(0.05)
+            if (now := written(it.pid)) != before:
+                before, since = now, time.monotonic()
         it.kill(signal.SIGTERM)
         assert it.code() == -signal.SIGALRM
 
