@@ -60,7 +60,7 @@ def class_name(one: type) -> str:
 async def play(names: Sequence[str], folder: Path, themes: Sequence[str], sizes: Sequence[str]) -> None:
     """Play scenes, one after another, each a run of its own; PNGs are made beside them."""
     index = folder / "index.tsv"
-    lines = dict(_read(index))
+    lines: dict[str, str] = {}
     with ThreadPoolExecutor(1) as beside:
         waiting: list[Future[None]] = []
         for name in names:
@@ -69,6 +69,7 @@ async def play(names: Sequence[str], folder: Path, themes: Sequence[str], sizes:
                 async with Gallery.open(folder, scene.free, options) as it:
                     it.wanted_themes, it.wanted_sizes = themes, sizes
                     await scene.play(it)
+            lines = dict(_read(index))
             for picture, shown in it.taken.items():
                 lines[picture] = f"{picture}\t{name}\t{class_name(shown)}"
             waiting += [beside.submit(_to_png, path) for path in it.files]

@@ -7,8 +7,7 @@ from cttui.ui.fields import Field
 HELP_PANELS = ("flows", "hooks", "packets", "groups", "statistics")
 MIXED = 'IP(src=RandIP("198.51.100.0/28"),dst="192.0.2.1")/UDP(sport=RandNum(20000,60000),dport=[53,123,443])'
 LONG = (
-    'IPv6(src="2001:db8:1234:5678:9abc:def0:1234:5678",dst="2001:db8::1")'
-    '/TCP(sport=(50000,50009),dport=443,flags="S")'
+    'IPv6(src="2001:db8:1234:5678:9abc:def0:1234:5678",dst="2001:db8::1")/UDP(sport=(50000,50009),dport=443)'
 )
 RULES = (
     "iptables -t nat -A PREROUTING -d 192.0.2.1 -p udp --dport 53 -m comment --comment 'resolver' -j REDIRECT --to-ports 5353",
@@ -116,9 +115,9 @@ async def _filters(s: Gallery) -> None:
     await s.go("slash", *"dport=443", "enter")
     await s.picture("filter-no-match")
     await s.home()
-    await s.go("3", "slash", *"flags=S sport=10004")
+    await s.go("3", "slash", *"tcp sport=10004")
     await s.picture("filter-packets")
-    await s.press("escape", "slash", *"flags=")
+    await s.press("escape", "slash", *"assured")
     await s.picture("filter-packets-error")
 
 
@@ -163,7 +162,7 @@ async def _busy(s: Gallery) -> None:
     await s.go("J")
     await s.picture("journeys-busy")
     await s.home()
-    await s.go("slash", *"nat=dst", "enter", "z")
+    await s.go("slash", *"nat", "enter", "z")
     await s.picture("flows-nat")
     await s.press("enter")
     await s.picture("flow-detail-nat")

@@ -1,5 +1,6 @@
 """What a scene of the gallery has: a run of the dashboard, pictured in every theme at every size."""
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from stage import SIZES, Stage, words
 from textual.pilot import Pilot
 
 from cttui.client.options import Options
+from cttui.ui.filter_bar import FilterBar
 from cttui.ui.program import Program
 
 
@@ -39,13 +41,20 @@ class Gallery(Stage):
             await self.resize(size)
             for theme in self.wanted_themes:
                 self.app.theme = theme
-                await self.pilot.pause()
+                await self._painted()
                 path = self.folder / theme / words(size) / f"{name}.svg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(self.drawn(f"{name}, {theme}, {words(size)}"), "utf-8")
                 self.files.append(path)
             self.app.theme = usual
-            await self.pilot.pause()
+            await self._painted()
+
+    async def _painted(self) -> None:
+        """Wait until the screen has been painted; Pilot.pause would wait for the rest of the machine too."""
+        for _ in range(2):
+            done = asyncio.Event()
+            self.app.screen.call_after_refresh(done.set)
+            await done.wait()
 
     async def type(self, text: str) -> None:
         """Type a text into the field in focus, over what is selected there."""
@@ -58,7 +67,9 @@ class Gallery(Stage):
 
     async def home(self) -> None:
         """Back to the dashboard as it begins: all panels, the flows in focus, no filter."""
-        while self.app.screen is not self.app.dashboard:
+        while self.app.screen is not self.app.dashboard or self.app.dashboard.query_one(FilterBar).has_class(
+            "open"
+        ):
             await self.press("escape")
         await self.resize(SIZES[1])
         board = self.app.dashboard
