@@ -120,7 +120,9 @@ class Dashboard(Panels):
             and before.hooks == answer.hooks
             and before.table.active_why == answer.table.active_why
         )
-        if answer.hooks is not None and not known:  # read once a second, asked for at every key
+        if (
+            answer.hooks is not None and not known and self.shown("hooks")
+        ):  # read once a second, asked for at every key
             self.hooks.show(answer.hooks, active=answer.table.active, why=answer.table.active_why)
         self.hooks.aged(answer.health.hooks_age_s)
         self._follow_settings(answer)

@@ -127,14 +127,13 @@ class JourneysScreen(Screen[None]):
     # ------------------------------------------------------------ asking
 
     def amend(self, ask: Ask) -> Ask:
-        """Only journeys; the rest of the screen is covered."""
+        """Journeys, and the losses that the dashboard asks for: F4 tells of them right after this screen."""
         first, count = self.table.question()
         return msgspec.structs.replace(
             ask,
             flows=None,
             groups=[],
             packets=None,
-            hooks=None,
             journey=JourneyView(first=first, count=count),
         )
 

@@ -70,12 +70,12 @@ class View:
         groups_first: int = 0,
         group_sort: tuple[str, bool] = ("count", True),
         packets: PacketView | None = None,
-        rules: int = 0,
+        rules: int | None = None,
         tunables: bool = False,
         history: int = 0,
         journeys: int = 0,
     ) -> Ask:
-        """The question for what is visible: counts of 0 ask for nothing."""
+        """The question for what is visible: counts of 0 ask for nothing, 0 `rules` for losses and stages alone."""
         return Ask(
             seq=seq,
             flows=flows,
@@ -86,7 +86,7 @@ class View:
                 )
             ] if groups else [],
             packets=packets,
-            hooks=HookView(rules_per_chain=rules, order=self.rule_order) if rules else None,
+            hooks=HookView(rules_per_chain=rules, order=self.rule_order) if rules is not None else None,
             tunables=tunables,
             history=history,
             journey=JourneyView(count=journeys) if journeys else None,

@@ -187,6 +187,31 @@ async def test_leaving_stops_a_tale() -> None:
         await d.until("Everything as predicted")
 
 
+UNHEARD = 'IP(src="198.51.100.2",dst="192.0.2.1")/UDP(sport=(20000,20009),dport=9999)/"cttui"'
+
+
+@pytest.mark.parametrize(
+    ("size", "keys"), [((80, 24), ("J", "escape")), ((80, 24), ("1",)), ((80, 18), ())], ids=str
+)
+async def test_a_loss_is_told_where_no_hooks_are_on_screen(
+    size: tuple[int, int], keys: tuple[str, ...]
+) -> None:
+    """After the journeys, with the flows maximised, in a terminal too small for the hooks."""
+    async with live(targets.sandbox(), size) as d:
+        await _compose(d, line=UNHEARD)
+        await d.press("enter")
+        await d.until("sent 10")
+        if keys:
+            await d.press(*keys)
+            await d.until(lambda: d.app.screen is d.app.dashboard)
+        for _ in range(4):  # answers that asked for other parts
+            d.app.session.poke()
+            await d.pilot.pause(0.3)
+        await d.press("f4")
+        await d.until("Explained")
+        assert "10 packets were lost: no socket on that port" in d.text
+
+
 # ------------------------------------------------------------ the composer
 
 
