@@ -96,7 +96,7 @@ async def _settings(s: Gallery) -> None:
         await s.app.do(Fill(free=7, ask_above_bytes=1))
     except FaultError as e:
         fault = e.fault
-        s.app.probe_actions.start(s.app.probe_actions.permission(fault))
+        s.app.start(s.app.probe_actions.permission(fault))
         await s.readings(2)
         await s.picture("fill-question")
         await s.home()
@@ -112,7 +112,7 @@ async def _settings(s: Gallery) -> None:
             "lower it",
             of_host=True,
         )
-        s.app.probe_actions.start(s.app.probe_actions._answer(lower))
+        s.app.start(s.app.probe_actions._answer(lower))
         await s.readings(2)
         await s.picture("fill-lower-limit")
 

@@ -3,6 +3,7 @@
 from textual.suggester import Suggester
 from textual.widgets import Input
 
+from cttui.model.safe import clean
 from cttui.ui.cells import Cells
 from cttui.ui.lines import Line, clip, width_of
 from cttui.ui.prose import wrap
@@ -24,6 +25,10 @@ class Field(Input):
             value, placeholder=placeholder, id=id, suggester=suggester, select_on_focus=False, compact=True
         )
         self.cursor_blink = False  # over a slow line silence is worth more
+
+    def validate_value(self, value: str) -> str:
+        """What is pasted or configured may hold anything, and Textual paints it as it is."""
+        return clean(value)
 
 
 class Says(Cells):

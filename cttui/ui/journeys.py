@@ -1,7 +1,8 @@
 """The journeys screen: traced packets × stages, and the way of the one under the cursor."""
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from textual.app import ComposeResult
@@ -9,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 
-from cttui.model.messages import Answer, Ask, FaultError, JourneyView
+from cttui.model.messages import Answer, Ask, JourneyView
 from cttui.model.packet import JourneysReading, PacketRow
 from cttui.model.safe import clean
 from cttui.model.words import counted
@@ -109,7 +110,7 @@ class JourneysScreen(Screen[None]):
         self._arrange()
         self._say()
         if self._near is not None:
-            self.run_worker(self._guard(self._go_to(self._near)), group="journeys")
+            self.run_worker(self._program.guarded(self._go_to(self._near)), group="journeys")
         self._want()
         self.set_interval(1.0, self._say)
 
@@ -207,7 +208,7 @@ class JourneysScreen(Screen[None]):
         self._want()
 
     def on_journey_table_opened(self) -> None:
-        self.run_worker(self._guard(self._packet()), exclusive=True, group="dialogue")
+        self._start(self._packet())
 
     def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
         match event.action:
@@ -220,11 +221,9 @@ class JourneysScreen(Screen[None]):
 
     # ------------------------------------------------------------ actions
 
-    async def _guard(self, work: object) -> None:
-        try:
-            await work  # type: ignore[misc]
-        except FaultError as e:
-            self._program.say_fault(e.fault)
+    def _start(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run a dialogue of this screen: it ends with it."""
+        self.run_worker(self._program.guarded(work), exclusive=True, group="dialogue")
 
     def action_leave(self) -> None:
         """Back to the dashboard; a trace that is armed goes on to its caps."""
@@ -247,23 +246,19 @@ class JourneysScreen(Screen[None]):
         """The flow of the packet under the cursor."""
         journey = self.table.selected
         if journey is not None:
-            self.run_worker(
-                self._guard(self._packet_actions.open_flow(journey.flow_key)),
-                exclusive=True,
-                group="dialogue",
-            )
+            self._start(self._packet_actions.open_flow(journey.flow_key))
 
     def action_arm(self) -> None:
         """Ask for what to trace."""
-        self.run_worker(self._guard(self._packet_actions.arm_trace()), exclusive=True, group="dialogue")
+        self._start(self._packet_actions.arm_trace())
 
     def action_stop(self) -> None:
         """End the trace now."""
-        self.run_worker(self._guard(self._packet_actions.stop_trace()), exclusive=True, group="dialogue")
+        self._start(self._packet_actions.stop_trace())
 
     def action_copy(self) -> None:
         """Copy journeys as text or Markdown."""
-        self.run_worker(self._guard(self._copy()), exclusive=True, group="dialogue")
+        self._start(self._copy())
 
     async def _copy(self) -> None:
         journey = self.table.selected

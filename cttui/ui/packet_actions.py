@@ -40,7 +40,7 @@ class PacketActions:
 
     def handlers(self) -> dict[str, Callable[[], None]]:
         """Action id → what to call."""
-        start = self.app.probe_actions.start
+        start = self.app.start
         return {
             "journeys": self.journeys,
             "export": lambda: start(self.export()),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cttui.client import targets
 from cttui.client.filling import Permission, Question
 from cttui.model.messages import (
+    Action,
     Answer,
     Arm,
     Cancel,
@@ -49,29 +50,19 @@ class ProbeActions:
     def handlers(self) -> dict[str, Callable[[], None]]:
         """Action id → what to call."""
         return {
-            "fire": lambda: self.start(self.fire()),
-            "compose": lambda: self.start(self.compose()),
+            "fire": lambda: self.app.start(self.fire()),
+            "compose": lambda: self.app.start(self.compose()),
             "result": self.result,
-            "cancel": lambda: self.start(self.cancel()),
+            "cancel": lambda: self.app.start(self.cancel()),
             "tunables": self.tunables,
-            "tales": lambda: self.start(self.tales()),
-            "reset": lambda: self.start(self.reset()),
+            "tales": lambda: self.app.start(self.tales()),
+            "reset": lambda: self.app.start(self.reset()),
             "target": self.target,
-            "delete": lambda: self.start(self.write_actions.delete()),
-            "delete-set": lambda: self.start(self.write_actions.delete_set()),
-            "accounting": lambda: self.start(self.accounting()),
-            "events": lambda: self.start(self.events()),
+            "delete": lambda: self.app.start(self.write_actions.delete()),
+            "delete-set": lambda: self.app.start(self.write_actions.delete_set()),
+            "accounting": lambda: self.app.start(self.accounting()),
+            "events": lambda: self.app.start(self.events()),
         }
-
-    def start(self, work: object) -> None:
-        """Run it beside everything else; a refusal becomes a notice."""
-        self.app.run_worker(self._guarded(work), exclusive=True, group="dialogue")
-
-    async def _guarded(self, work: object) -> None:
-        try:
-            await work  # type: ignore[misc]
-        except FaultError as e:
-            self.app.say_fault(e.fault)
 
     @property
     def sandbox(self) -> bool:
@@ -94,7 +85,7 @@ class ProbeActions:
         welcome = state.welcome
         if free is not None and welcome is not None and self.sandbox and welcome.netns not in self._filled:
             self._filled.add(welcome.netns)
-            self.start(self._fill_at_start(free))
+            self.app.start(self._fill_at_start(free))
 
     async def _fill_at_start(self, free: int) -> None:
         try:
@@ -125,12 +116,12 @@ class ProbeActions:
             self.app.say_fault(job.fault)
         elif fire_next and job.state == "done":
             self.app.clear_notifications()  # the one that said so
-            self.start(self.fire())
+            self.app.start(self.fire())
 
-    async def do(self, action: object) -> int:
+    async def do(self, action: Action) -> int:
         """Send an action and follow its job in the banner."""
         self._filling, self._fire_next = isinstance(action, Fill), False
-        self._job = await self.app.do(action)  # type: ignore[arg-type]
+        self._job = await self.app.do(action)
         return self._job
 
     # ------------------------------------------------------------ bursts

@@ -3,14 +3,15 @@
 import gc
 import os
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import RenderableType
 from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import BindingType
 from textual.driver import Driver
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input
@@ -18,12 +19,13 @@ from textual.widgets import Input
 from cttui.client import memory as memories
 from cttui.client.options import Options
 from cttui.model.messages import Action as ProbeAction
-from cttui.model.messages import Answer, Ask, Fault
+from cttui.model.messages import Answer, Ask, Fault, FaultError
 from cttui.model.safe import clean
 from cttui.ui import actions, chops, keymap, theme
 from cttui.ui.ascii import ascii_only
 from cttui.ui.cells import Cells
 from cttui.ui.clipboard import copy
+from cttui.ui.colours import Colours
 from cttui.ui.dashboard import Dashboard
 from cttui.ui.pasts import Pasts
 from cttui.ui.session import Phase, Session, State
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from cttui.ui.probe_actions import ProbeActions
 
 MOST_NOTICES = 30
+LEVELS: dict[str, SeverityLevel] = {"error": "error", "warning": "warning"}
 
 
 class Program(App[None]):
@@ -43,12 +46,11 @@ class Program(App[None]):
     TITLE = "cttui"
     CSS_PATH = "dashboard.tcss"
     ENABLE_COMMAND_PALETTE = True
-    probe_actions: "ProbeActions"
-    _painted_in: dict[str, str]
-    _unknown_theme = ""
-    packet_actions: "PacketActions"
     COMMAND_PALETTE_BINDING = "ctrl+underscore"  # ours is an action like the others
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings(actions.APP_IDS))
+    probe_actions: "ProbeActions"
+    packet_actions: "PacketActions"
+    _painted_in: dict[str, str]
 
     def __init__(self, options: Options, session: Session) -> None:
         self._theme_defaults = theme.variable_defaults()
@@ -68,7 +70,8 @@ class Program(App[None]):
         self.pasts = Pasts()
         self.dashboard = Dashboard(self.view, session.state, self.act, self.key, self.pasts)
         self.dashboard.lean = options.low_bandwidth
-        self._take_theme()
+        self.colours = Colours(self)
+        self._wear(self.colours.first())
         self._handlers: dict[str, Callable[[], None]] = {}
         self._ticking: Timer | None = None
         self._standing = False
@@ -130,7 +133,7 @@ class Program(App[None]):
             "quit": lambda: self.exit(),
             "help": self.help,
             "palette": self.action_command_palette,
-            "theme": lambda: self.probe_actions.start(self.choose_theme()),
+            "theme": lambda: self.start(self.colours.choose()),
             "present": self.dashboard.present,
             "suspend": self.action_suspend_process,
             "redraw": self.redraw,
@@ -144,7 +147,7 @@ class Program(App[None]):
         table.sort, table.descending = self.view.sort, self.view.descending
         for problem in self._key_problems:
             self.say(problem, "warning")
-        self._take_other_themes()
+        self.colours.others()
         self._ticking = self.set_interval(1.0, self._tick)
         # Back from Ctrl-Z the terminal is empty; only changed cells would be painted.
         self.app_resume_signal.subscribe(self, lambda _app: self.redraw())
@@ -167,40 +170,13 @@ class Program(App[None]):
         for id_ in early:
             self.act(id_)
 
-    def _take_theme(self) -> None:
-        """Take on the colours wanted before the style sheet is read: with others it would be read twice."""
-        wanted = self.options.theme
-        if wanted == "auto":
-            wanted = self.options.config.unless(self.memory.theme, "theme")
-        if os.environ.get("NO_COLOR") or wanted == "auto":
-            wanted = theme.default_name()
-        themes, _ = theme.load_themes(only=wanted)
-        if wanted not in {one.name for one in themes}:
-            # A file may call itself something else; what is wrong with any of them is said later.
-            themes, _ = theme.load_themes()
-        known = {one.name for one in themes}
-        if wanted not in known:
-            if wanted != self.memory.theme:
-                self._unknown_theme = wanted
-            wanted = theme.default_name() if theme.default_name() in known else next(iter(known))
-        for one in themes:
-            self.register_theme(one)
-        self.set_reactive(App.theme, wanted)
+    def _wear(self, name: str) -> None:
+        """Take on a theme before the style sheet is read: with other colours it would be read twice."""
+        self.set_reactive(App.theme, name)
         # Nobody watches yet: whether the terminal's own colours stay its own was decided for another theme.
         self._refresh_truecolor_filter(self.ansi_theme)
         self._painted_in = self.get_css_variables()
         self.stylesheet.set_variables(self._painted_in)
-
-    def _take_other_themes(self) -> None:
-        themes, problems = theme.load_themes()
-        for one in themes:
-            if one.name != self.theme:
-                self.register_theme(one)
-        if self._unknown_theme:
-            known = ", ".join(sorted(one.name for one in themes))
-            self.say(f"There is no theme {clean(self._unknown_theme)}; known: {known}.", "warning")
-        for notice in theme.notices(problems):
-            self.say(notice, "warning")
 
     # ------------------------------------------------------------ actions
 
@@ -242,19 +218,6 @@ class Program(App[None]):
 
         self.push_screen(HelpScreen(self.screen, self.dashboard, self.keys))
 
-    async def choose_theme(self) -> None:
-        """Choose the colours; each is shown as the cursor passes it by choosing."""
-        from cttui.ui.dialogs import Choose, Entry
-
-        ours = [t for t in self.available_themes.values() if not t.name.startswith("textual")]
-        names = {t.name for t in theme.load_themes()[0]}
-        entries = [Entry(t.name, t.name, "dark" if t.dark else "light") for t in ours if t.name in names]
-        chosen = await self.push_screen_wait(Choose("Colours", entries, self.theme))
-        if chosen is not None:
-            self.theme = chosen
-            self.memory.theme = chosen
-            self.save_memory()
-
     # ------------------------------------------------------------ session
 
     def _compose(self, seq: int) -> Ask:
@@ -292,25 +255,31 @@ class Program(App[None]):
             if notice.seq > seen:
                 self._notices_seen[target] = notice.seq
                 self.dashboard.notices = [*self.dashboard.notices, notice][-MOST_NOTICES:]
-                level = (
-                    "error"
-                    if notice.level == "error"
-                    else "warning"
-                    if notice.level == "warning"
-                    else "information"
-                )
+                level = LEVELS.get(notice.level, "information")
                 self.say(f"{clean(notice.sentence)} {clean(notice.remedy)}".rstrip(), level)
 
     async def do(self, action: ProbeAction) -> int:
         """Have the probe do something; its job's number. Raises FaultError."""
         return (await self.session.do(action)).job
 
+    def start(self, work: Coroutine[Any, Any, object]) -> None:
+        """Run a dialogue beside everything else; a refusal becomes a notice."""
+        self.run_worker(self.guarded(work), exclusive=True, group="dialogue")
+
+    async def guarded(self, work: Coroutine[Any, Any, object]) -> None:
+        """The work; where it is refused, why."""
+        try:
+            await work
+        except FaultError as e:
+            self.say_fault(e.fault)
+
     # ------------------------------------------------------------ saying
 
-    def say(self, sentence: str, level: str = "information") -> None:
-        """A notice of one line that goes by itself. Plain text: nothing in it is markup."""
+    def say(self, sentence: str, level: SeverityLevel = "information") -> None:
+        """A notice that goes by itself. Plain text: nothing in it is markup, whoever wrote what it quotes."""
         self.clear_notifications()  # one at a time: they cover what they speak of
-        self.notify(sentence, severity=level, markup=False, timeout=6)  # type: ignore[arg-type]
+        text = "\n".join(map(clean, sentence.split("\n")))
+        self.notify(text, severity=level, markup=False, timeout=6)
 
     def say_fault(self, fault: Fault) -> None:
         """What went wrong and what to do."""

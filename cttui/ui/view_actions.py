@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cttui.model import filters
-from cttui.model.messages import FaultError
+from cttui.model.messages import Fault
 from cttui.model.safe import clean
 from cttui.ui import copies, questions
 from cttui.ui.column_chooser import ColumnChooser
@@ -48,22 +48,18 @@ class ViewActions:
             "filtered": self.filtered,
             "fillers": self.fillers,
             "rule-order": self.rule_order,
-            "sort": lambda: self.start(self.sort()),
-            "group": lambda: self.start(self.group()),
-            "columns": lambda: self.start(self.columns()),
+            "sort": lambda: self.app.start(self.sort()),
+            "group": lambda: self.app.start(self.group()),
+            "columns": lambda: self.app.start(self.columns()),
             "detail": self.detail,
             "packet": self.detail,
             "rule": self.detail,
             "moved": self.moved,
             "explain": self.explain,
-            "copy": lambda: self.start(self.copy()),
+            "copy": lambda: self.app.start(self.copy()),
             "remember": self.remember,
             **{f"panel-{n}": (lambda p=panel: self.dashboard.go_to(p)) for n, panel in enumerate(PANELS, 1)},  # type: ignore[misc]
         }
-
-    def start(self, work: object) -> None:
-        """Run a dialogue beside everything else."""
-        self.app.probe_actions.start(work)
 
     # ------------------------------------------------------------ time
 
@@ -240,8 +236,6 @@ class ViewActions:
         try:
             path = self.app.save_screenshot(path=str(Path.cwd()))
         except OSError as e:
-            self.app.say_fault(
-                FaultError("picture", f"The picture could not be written: {e.strerror}.").fault
-            )
+            self.app.say_fault(Fault("picture", f"The picture could not be written: {e.strerror}."))
             return
         self.app.say(f"Written to {path}")

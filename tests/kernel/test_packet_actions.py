@@ -92,7 +92,7 @@ async def test_a_rule_of_iptables_legacy_is_named_by_its_counter() -> None:
 @pytest.mark.fills
 async def test_the_full_table() -> None:
     async with live(targets.sandbox(), (80, 24)) as d:
-        d.app.probe_actions.start(d.app.probe_actions.fill(7))
+        d.app.start(d.app.probe_actions.fill(7))
         await d.until(" 7 free", 120)
         await d.press("b")
         await d.until("traced 10: 7 delivered, 3 in conntrack: table full", 60)
