@@ -120,9 +120,8 @@ class Dashboard(Panels):
             and before.hooks == answer.hooks
             and before.table.active_why == answer.table.active_why
         )
-        if (
-            answer.hooks is not None and not known and self.shown("hooks")
-        ):  # read once a second, asked for at every key
+        # Read once a second, asked for at every key; without its rules where it isn't shown.
+        if answer.hooks is not None and not known and self.shown("hooks"):
             self.hooks.show(answer.hooks, active=answer.table.active, why=answer.table.active_why)
         self.hooks.aged(answer.health.hooks_age_s)
         self._follow_settings(answer)
