@@ -255,6 +255,35 @@ def test_every_line_of_the_form_is_a_field() -> None:
         assert {line.name for line in FORM[layer]} == fields[layer]
 
 
+@pytest.mark.parametrize(
+    ("line", "said", "at"),
+    [
+        ("IP(dst=192.0.2.1)/TCP()", 'An address stands in quotes: "192.0.2.1".', 7),
+        ("IPv6(dst=2001:db8::1)/TCP()", 'An address stands in quotes: "2001:db8::1".', 9),
+        ("IP()/TCP(dport=80-90)", "A range is written (80,90), a list [80,443].", 15),
+        (
+            "IP()/TCP(dport=range(80,90))",
+            "There is no layer range here. A range is written (80,90), a list [80,443].",
+            15,
+        ),
+        ("IP()/TCP(dport=RandNum(90,80))", "RandNum takes two numbers, the smaller first.", 15),
+        ("IP()/TCP(dport=80", "Not readable from here: '(' was never closed.", 8),
+    ],
+)
+def test_what_beginners_write_is_answered_with_what_to_write(line: str, said: str, at: int) -> None:
+    with pytest.raises(ComposeError) as e:
+        parse(line)
+    assert (e.value.message, e.value.column) == (said, at)
+
+
+def test_a_carried_packet_is_not_the_one_that_is_described() -> None:
+    gre = 'IP(src="198.51.100.2",dst="192.0.2.1")/GRE()/IP(src="203.0.113.1")/UDP(sport=1,dport=9)'
+    assert describe(gre, 4, 10).startswith("4 × GRE 198.51.100.2 → 192.0.2.1,")
+    assert describe("IP()/ICMP(type=3,code=3)/IP()/UDP()", 1, 0).startswith(
+        "1 × ICMP unreachable 198.51.100.2 →"
+    )
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_whitelisted_layer_exists(name: str) -> None:
     assert layer_class(name).__name__ == name

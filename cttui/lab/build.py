@@ -95,6 +95,7 @@ def _because(error: Exception) -> str:
         not text
         or isinstance(error, KeyError | AttributeError | TypeError)
         or "While building field" in text[0]
+        or text[0] == "substring not found"
     ):
         return ""
     return f" {text[0].rstrip('.')}."

@@ -8,6 +8,7 @@ from packet to packet. One thing differs from scapy: a list of flags is a choice
 
 import ast
 import functools
+import re
 from ipaddress import ip_address, ip_network
 
 from cttui.lab.layers import LAYERS, ComposeError, Layer, Spread, Stack, nearest
@@ -21,6 +22,8 @@ RANDOM: dict[str, tuple[int, int]] = {
     "RandByte": (0, 0xFF), "RandShort": (0, 0xFFFF), "RandInt": (0, 0xFFFFFFFF),
     "RandLong": (0, 0xFFFFFFFFFFFFFFFF),
 }  # fmt: skip
+_BARE_ADDRESS = re.compile(r"=\s*(\d+\.\d+\.\d[\d./]*|[\da-fA-F]*:[\da-fA-F:./]*)")
+_RANGE = "A range is written (80,90), a list [80,443]."
 _CALLS = (*RANDOM, "RandNum", "RandIP", "RandIP6", "Net", "Net6", "fragment")
 
 
@@ -36,8 +39,11 @@ def tree(text: str) -> ast.expr:
     try:
         node = ast.parse(line, mode="eval").body
     except SyntaxError as e:
+        if bare := _BARE_ADDRESS.search(line):
+            words = f'An address stands in quotes: "{bare[1]}".'
+            raise ComposeError(words, indent + bare.start(1)) from None
         column = indent + max((e.offset or 1) - 1, 0)
-        raise ComposeError(f"Not readable from here: {e.msg}.", column) from None
+        raise ComposeError(f"Not readable from here: {e.msg.rstrip('.?')}.", column) from None
     except (ValueError, RecursionError, MemoryError):
         raise ComposeError("Not readable: nested too deeply, or a character that can't be in it.") from None
     for inner in ast.walk(node):
@@ -95,9 +101,8 @@ def _layer(node: ast.expr) -> Layer:
         raise ComposeError("Expected a layer such as TCP(), or a payload in quotes.", node.col_offset)
     name = node.func.id
     if name not in LAYERS:
-        raise ComposeError(
-            f"There is no layer {name} here.{nearest(name, (*LAYERS, *_CALLS))}", node.col_offset
-        )
+        near = f" {_RANGE}" if name == "range" else nearest(name, (*LAYERS, *_CALLS))
+        raise ComposeError(f"There is no layer {name} here.{near}", node.col_offset)
     layer = Layer(name, node.col_offset)
     if node.args:
         if name != "Raw" or len(node.args) > 1:
@@ -144,7 +149,8 @@ def _value(node: ast.expr) -> object:
             raise ComposeError(f"{name} is no value: text stands in quotes.", node.col_offset)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.left, ast.BinOp):
         raise ComposeError('A repeated payload stands in brackets: IP()/UDP()/("x"*100).', node.col_offset)
-    raise ComposeError("This is not part of the notation.", node.col_offset)
+    minus = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub)
+    raise ComposeError(_RANGE if minus else "This is not part of the notation.", node.col_offset)
 
 
 def _net(text: str) -> Spread | None:
@@ -223,7 +229,7 @@ def _random(node: ast.Call, name: str) -> Spread:
             and (given or name.startswith("Rand"))
         ):
             return net if name.startswith("Net") else Spread("random", net.first, net.last, version=version)
-    shape = {"RandNum": "two numbers", **dict.fromkeys(RANDOM, "nothing")}.get(
+    shape = {"RandNum": "two numbers, the smaller first", **dict.fromkeys(RANDOM, "nothing")}.get(
         name, 'a net such as "198.18.0.0/15"'
     )
     raise ComposeError(f"{name} takes {shape}.", node.col_offset)

@@ -1,5 +1,6 @@
 """A burst in one sentence. Needs no scapy."""
 
+import itertools
 from ipaddress import ip_address, summarize_address_range
 
 from cttui.lab.layers import ComposeError, Layer, Spread
@@ -18,7 +19,9 @@ def describe(text: str, count: int, rate: float) -> str:
         stack = parse(text)
     except ComposeError as e:
         return e.message
-    network, *inner = stack.layers
+    network, *rest = stack.layers
+    # What a tunnel carries, or an ICMP error quotes, is another packet.
+    inner = list(itertools.takewhile(lambda layer: layer.name not in _CLIENT, rest))
     last = next((x for x in reversed(inner) if x.name not in ("Raw", "IPv6ExtHdrFragment")), None)
     transport = next((x for x in inner if x.name in _PORTS), None)
     source = _span(network.fields.get("src", _CLIENT[network.name]))
