@@ -38,7 +38,7 @@ RULED = loss(7, "dropped by raw OUTPUT rule 1: -p tcp --sport 80 -j DROP", "raw 
     ("reading", "level", "word"),
     [
         (table(LIMIT), ERROR, "full: 262,144 of 262,144"),
-        (table(int(0.96 * LIMIT)), WARNING, "96 % full"),
+        (table(int(0.9605 * LIMIT)), WARNING, "96 % full"),
         (table(int(0.85 * LIMIT)), WARNING, "85 % full"),
         (table(active=False), WARNING, "not active"),
         (table(5_000_000, 8_000_000), WARNING, "19 entries share a hash bucket"),
@@ -203,6 +203,18 @@ def test_the_headline() -> None:
     )
     assert headline(table(), [taken], None) == "60 packets lost in conntrack at confirmation"
     assert "before any filter rule" in headline(table(LIMIT), [], None)
+    churning = table(
+        LIMIT - 5, rates={"drop": 5.0}, by_state={"ESTABLISHED": LIMIT - 9, "TIME_WAIT": 4}, evictable=2
+    )
+    assert headline(churning, [], None) == "conntrack drops 5 packets/s: table full (no rule dropped them)"
+    (found,) = findings(churning)
+    assert (
+        found.level == ERROR
+        and "again and again: 262,139 of 262,144" in found.what
+        and "5.0 packets/s" in found.what
+    )
+    assert "ESTABLISHED 262,135, TIME_WAIT 4; 2 of all" in found.why[0]
+    assert "99.9 % full" in findings(table(LIMIT - 5))[0].what, "100 % it is when it is full"
 
 
 def test_hostile_text_is_escaped() -> None:

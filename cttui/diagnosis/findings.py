@@ -61,6 +61,26 @@ def is_full(table: TableReading) -> bool:
     return bool(table.maximum and table.count is not None and table.count >= table.maximum)
 
 
+def is_full_at_times(table: TableReading) -> bool:
+    """Whether conntrack drops packets beside a table so nearly full: what ends is replaced at once."""
+    near = bool(table.maximum and table.count is not None and table.count >= NEARLY_FULL * table.maximum)
+    return near and dropped_before(table) > 0
+
+
+def _percent(share: float) -> str:
+    """Never rounded up to 100: then it would be full."""
+    return f"{int(1000 * share) / 10:g}" if share >= NEARLY_FULL else f"{100 * share:.0f}"
+
+
+def _contents(table: TableReading) -> tuple[str, ...]:
+    """What the table holds most of, and how much of it can be evicted."""
+    most = sorted(table.by_state.items(), key=lambda pair: -pair[1])[:3]
+    if not most:
+        return ()
+    held = ", ".join(f"{clean(state)} {n:,}" for state, n in most)
+    return (f"It holds {held}; {table.evictable:,} of all entries are not ASSURED and can be evicted.",)
+
+
 def _table(table: TableReading) -> list[Finding]:
     out: list[Finding] = []
     if table.active is False:
@@ -78,12 +98,18 @@ def _table(table: TableReading) -> list[Finding]:
     if not table.maximum or table.count is None:
         return out
     share = table.count / table.maximum
-    if is_full(table):
+    if is_full(table) or is_full_at_times(table):
+        now = f"{table.count:,} of {table.maximum:,}"
+        rate = dropped_before(table)
+        lost = f" Conntrack drops {rate:,.1f} packets/s." if rate else ""
         out.append(
             Finding(
                 ERROR,
-                f"The table is full: {table.count:,} of {table.maximum:,}.",
+                f"The table is full: {now}.{lost}"
+                if is_full(table)
+                else f"The table is full again and again: {now} at this moment.{lost}",
                 (
+                    *_contents(table),
                     "A packet that would begin a flow is dropped by conntrack itself, before any filter rule, unless an "
                     "entry that is not ASSURED can be evicted (early_drop). No rule counter shows it.",
                     "After the first such loss the garbage collector also takes half-open and closing entries.",
@@ -92,17 +118,18 @@ def _table(table: TableReading) -> list[Finding]:
             )
         )
     elif share >= NEARLY_FULL:
-        lost = table.stats.get("drop", 0)
+        dropped = max(table.stats.get("drop", 0) - max(table.stats.get("insert_failed", 0), 0), 0)
         out.append(
             Finding(
                 WARNING,
-                f"The table is {100 * share:.0f} % full.",
+                f"The table is {_percent(share)} % full.",
                 (
+                    *_contents(table),
                     "Once a packet has been lost because a table was full and nothing could be evicted, the garbage "
                     "collector's next walk ends entries that are not ASSURED, and closing ones, in every namespace "
                     "from 95 % on, long before their timeout. No statistic counts them.",
-                    f"Dropped by conntrack here so far: {lost:,}."
-                    if lost
+                    f"Dropped by conntrack here so far: {dropped:,}."
+                    if dropped
                     else "None has been lost here so far.",
                 ),
                 "See what fills it before it is full.",
@@ -112,8 +139,8 @@ def _table(table: TableReading) -> list[Finding]:
         out.append(
             Finding(
                 WARNING,
-                f"The table is {100 * share:.0f} % full.",
-                (),
+                f"The table is {_percent(share)} % full.",
+                _contents(table),
                 "A burst takes the rest: see what fills it.",
             )
         )
@@ -176,7 +203,7 @@ def _statistics(table: TableReading, *, dropped: bool) -> list[Finding]:
     """Statistics that move right now. `dropped`: a rule drops INVALID packets, and is told of."""
     out = []
     rate = dropped_before(table)
-    if rate > 0 and not is_full(table):
+    if rate > 0 and not is_full(table) and not is_full_at_times(table):
         out.append(
             Finding(
                 ERROR,
@@ -255,8 +282,9 @@ def headline(
         return f"{packets(worst.packets)} {cause}{more}" + (f", {going}" if going else "")
     rate = dropped_before(table)
     if rate > 0:
-        why = "table full" if full else "see the statistics"
-        return f"conntrack drops {rate:,.0f} packets/s: {why} (no rule dropped them)"
+        if full or is_full_at_times(table):
+            return f"conntrack drops {rate:,.0f} packets/s: table full (no rule dropped them)"
+        return f"conntrack drops {rate:,.0f} packets/s, no rule does: see the statistics"
     if result is not None and (n := result.stats.get("drop", 0)):
         why = "table full (no rule dropped them)" if full else "by conntrack (no rule dropped them)"
         return f"{counted(n, 'packet')} lost in conntrack: {why}"
@@ -264,5 +292,5 @@ def headline(
     if failed > 0:
         return f"{failed:,.0f} packets/s lost at confirmation: a DNS race, or no SNAT port"
     if full:
-        return "table full: new flows are dropped by conntrack before any filter rule sees them"
+        return "table full: conntrack drops new flows before any filter rule"
     return network.headline(network_rates)
