@@ -10,6 +10,7 @@ PARTS = {
     "ct": "bench_ct.py",
     "query": "bench_query.py",
     "inject": "bench_inject.py",
+    "hooks": "bench_hooks.py",
     "packets": "bench_packets.py",
     "packets-ui": "bench_packets_ui.py",
     "bytes": "bench_ui_bytes.py",

@@ -91,6 +91,26 @@ def messages(buffer: bytes | bytearray | memoryview, end: int) -> Iterator[tuple
         start += (length + 3) & ~3
 
 
+def messages_of(data: memoryview, seq: int) -> tuple[list[tuple[int, int]], int | None]:
+    """((start, end) of each message of the dump `seq` in a datagram, start of the one that ends it, if it is there).
+
+    Raises OSError with the kernel's errno; InterruptedError: the rules changed during the dump.
+    """
+    found: list[tuple[int, int]] = []
+    for kind, flags, start, end in messages(data, len(data)):
+        if struct.unpack_from("=I", data, start + 8)[0] != seq:
+            continue
+        if flags & NLM_F_DUMP_INTR:
+            raise InterruptedError(errno.EINTR, "rules changed during the dump")
+        if kind == NLMSG_ERROR:
+            code = -struct.unpack_from("=i", data, start + 16)[0]
+            raise OSError(code, os.strerror(code))
+        if kind == NLMSG_DONE:
+            return found, start
+        found.append((start, end))
+    return found, None
+
+
 class NftSocket:
     """A netlink socket to nf_tables. Tables made through it with NFT_TABLE_F_OWNER live as long as it does."""
 
@@ -147,33 +167,17 @@ class NftSocket:
         except BlockingIOError:
             pass
 
-    def receive(self, seq: int, into: list[bytes]) -> bool:
-        """Take one datagram of the dump `seq`; False at its end. Raises OSError; InterruptedError: the rules changed.
+    def receive(self) -> memoryview:
+        """One datagram of a dump, good until the next call. Raises OSError.
 
         The kernel walks the rules from the first one for every datagram (nf_tables_dump_rules): a late one of
         100,000 in a chain costs it 2.6 ms.
         """
         n = self._socket.recv_into(self._buffer)
-        done = False
-        last = 0
-        for kind, flags, start, end in messages(self._buffer, n):
-            if struct.unpack_from("=I", self._buffer, start + 8)[0] != seq:
-                continue
-            if flags & NLM_F_DUMP_INTR:
-                raise InterruptedError(errno.EINTR, "rules changed during the dump")
-            if kind == NLMSG_ERROR:
-                code = -struct.unpack_from("=i", self._buffer, start + 16)[0]
-                raise OSError(code, os.strerror(code))
-            if kind == NLMSG_DONE:
-                done = True
-                break
-            last = end
-        if last:
-            into.append(bytes(self._buffer[:last]))
-        return not done
+        return memoryview(self._buffer)[:n]
 
     def start_dump(self, kind: int, family: int, body: bytes = b"") -> int:
-        """Ask for a dump; take it with `receive` and the sequence number returned."""
+        """Ask for a dump; take it with `receive` and know it by the sequence number returned."""
         self._drain()
         seq = self._next()
         self._socket.send(message(kind, NLM_F_REQUEST | NLM_F_DUMP, seq, family, body))
@@ -183,8 +187,11 @@ class NftSocket:
         """All messages of a dump, for small ones. Raises OSError; InterruptedError: the rules changed meanwhile."""
         seq = self.start_dump(kind, family, body)
         out: list[bytes] = []
-        while self.receive(seq, out):
-            pass
+        end = None
+        while end is None:
+            data = self.receive()
+            found, end = messages_of(data, seq)
+            out += [bytes(data[start:stop]) for start, stop in found]
         return b"".join(out)
 
     def get(self, kind: int, family: int, body: bytes = b"") -> bytes:

@@ -8,26 +8,21 @@ nft_rule_lookup walks, too).
 """
 
 import errno
-import re
 import struct
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from cttui.kernel import nft_netlink as nl
 from cttui.kernel.rule_commands import Meter
+from cttui.kernel.rule_counters import RulePart, counts_of_one
 
 _U64 = struct.Struct(">Q")
-_COUNTER = re.compile(
-    # NFTA_LIST_ELEM (44 bytes, kernel-made, so without the nested flag) of "counter": bytes, packets
-    rb"\x2c\x00\x01\x00\x0c\x00\x01\x00counter\x00\x1c\x00\x02\x00\x0c\x00\x01\x00(.{8})\x0c\x00\x02\x00(.{8})",
-    re.DOTALL,
-)
 WHOLE_DUMP_RULES = 5000
 """Up to here one dump for everything; above, one a chain: the kernel's walk is quadratic in what it dumps."""
 DEAR_S = 0.3
 """A chain that costs so much CPU a reading is dear."""
-DEAR_DUTY = 0.05
+DEAR_DUTY = 0.06
 """Share of a core for whole readings of dear chains, all together."""
 
 WATCHED_S = 0.3
@@ -75,6 +70,8 @@ class RawChain:
 
 
 Chains = dict[tuple[str, str, str], RawChain]
+Request = tuple[str, str, str] | None
+"""The chain whose rules are dumped; None: all rules."""
 
 
 class NftRules:
@@ -83,6 +80,8 @@ class NftRules:
     def __init__(self) -> None:
         self._socket = nl.NftSocket()
         self._last: Chains = {}
+        self._parts: dict[Request, list[RulePart]] = {}
+        """What the last dump of these rules looked like."""
         self._unfinished = False
         self.dear_s = 0.0
         """CPU seconds of the last read that went into whole readings of dear chains."""
@@ -123,21 +122,21 @@ class NftRules:
 
     async def _chains(self, meter: Meter) -> Chains:
         tables: dict[tuple[str, str], int] = {}
-        for part in await self._dump(nl.NFT_MSG_GETTABLE, nl.AF_UNSPEC, b"", meter):
-            for _, _, start, end in nl.messages(part, len(part)):
-                table, handle = "", 0
-                for kind, at, stop in nl.attributes(part, start + 20, end):
-                    if kind == 1:  # NFTA_TABLE_NAME
-                        table = _string(part, at, stop)
-                    elif kind == 4:  # NFTA_TABLE_HANDLE
-                        (handle,) = _U64.unpack_from(part, at)
-                tables[nl.FAMILIES.get(part[start + 16], ""), table] = handle
+        data = await self._dump(nl.NFT_MSG_GETTABLE, meter)
+        for _, _, start, end in nl.messages(data, len(data)):
+            table, handle = "", 0
+            for kind, at, stop in nl.attributes(data, start + 20, end):
+                if kind == 1:  # NFTA_TABLE_NAME
+                    table = _string(data[at:stop])
+                elif kind == 4:  # NFTA_TABLE_HANDLE
+                    (handle,) = _U64.unpack_from(data, at)
+            tables[nl.FAMILIES.get(data[start + 16], ""), table] = handle
         out: Chains = {}
-        for part in await self._dump(nl.NFT_MSG_GETCHAIN, nl.AF_UNSPEC, b"", meter):
-            for _, _, start, end in nl.messages(part, len(part)):
-                chain = _chain(part, start, end)
-                chain.table_handle = tables.get(chain.key[:2], 0)
-                out[chain.key] = chain
+        data = await self._dump(nl.NFT_MSG_GETCHAIN, meter)
+        for _, _, start, end in nl.messages(data, len(data)):
+            chain = _chain(data, start, end)
+            chain.table_handle = tables.get(chain.key[:2], 0)
+            out[chain.key] = chain
         return out
 
     async def _rules(self, chains: Chains, meter: Meter, watched: Watched, whole: bool) -> None:
@@ -145,7 +144,8 @@ class NftRules:
         if sum(c.use for c in chains.values()) <= WHOLE_DUMP_RULES:
             for chain in chains.values():
                 chain.read_at_s = now
-            await self._dump(nl.NFT_MSG_GETRULE, nl.AF_UNSPEC, b"", meter, chains)
+            await self._dump_rules(chains, meter)
+            self._forget_parts({None})
             return
         dear_s = sum(c.cost_s for c in self._last.values() if c.dear)
         singly_s = 0.0
@@ -159,10 +159,15 @@ class NftRules:
                 continue
             chain.read_at_s = time.monotonic()
             before = meter.spent_s
-            await self._dump(nl.NFT_MSG_GETRULE, nl.FAMILY_NUMBERS[chain.family], _names(chain), meter, chains)  # fmt: skip
+            await self._dump_rules(chains, meter, chain)
             chain.cost_s = meter.spent_s - before
             if dear or chain.dear:
                 self.dear_s += chain.cost_s
+        self._forget_parts(chains.keys())
+
+    def _forget_parts(self, but: Set[Request]) -> None:
+        for request in self._parts.keys() - but:
+            del self._parts[request]
 
     async def _watched(self, chain: RawChain, last: RawChain, indices: Sequence[int], meter: Meter, most_s: float) -> None:  # fmt: skip
         """The chain as it was read last, with the counters of some rules as they are now."""
@@ -178,25 +183,44 @@ class NftRules:
                 data = self._socket.get(nl.NFT_MSG_GETRULE, nl.FAMILY_NUMBERS[chain.family], names + handle)
             except FileNotFoundError:
                 continue  # deleted meanwhile: the next whole reading says so
-            chain.packets[i], chain.sizes[i] = _counts(data, 0, len(data))
+            chain.packets[i], chain.sizes[i] = counts_of_one(data)
             chain.fresh[i] = time.monotonic()
             await meter.give_way()
 
-    async def _dump(self, kind: int, family: int, body: bytes, meter: Meter, into: Chains | None = None) -> list[bytes]:  # fmt: skip
-        """Datagrams of a dump; with `into`, rules are taken from each at once and nothing is kept."""
+    async def _dump(self, kind: int, meter: Meter) -> bytes:
+        """The messages of a dump of tables or chains."""
         out: list[bytes] = []
-        seq = self._socket.start_dump(kind, family, body)
-        more = True
-        while more:
-            got: list[bytes] = []
-            more = self._socket.receive(seq, got)
-            for part in got:
-                if into is None:
-                    out.append(part)
-                else:
-                    _take_rules(part, into)
+        seq = self._socket.start_dump(kind, nl.AF_UNSPEC)
+        end = None
+        while end is None:
+            data = self._socket.receive()
+            found, end = nl.messages_of(data, seq)
+            out += [bytes(data[start:stop]) for start, stop in found]
             await meter.give_way()
-        return out
+        return b"".join(out)
+
+    async def _dump_rules(self, chains: Chains, meter: Meter, only: RawChain | None = None) -> None:
+        """Give chains their rules, from a dump of all rules or of `only` one chain's."""
+        family = nl.FAMILY_NUMBERS[only.family] if only is not None else nl.AF_UNSPEC
+        seq = self._socket.start_dump(nl.NFT_MSG_GETRULE, family, _names(only) if only is not None else b"")
+        known = iter(self._parts.get(only.key if only is not None else None, ()))
+        parts: list[RulePart] = []
+        done = False
+        while not done:
+            data = self._socket.receive()
+            part = next(known, None)
+            if part is None or not part.fits(data, seq):
+                part = RulePart(data, seq)
+            parts.append(part)
+            for (number, table, name), handles, packets, sizes in part.of_chains(data):
+                key = nl.FAMILIES.get(number, str(number)), _string(table), _string(name)
+                if (chain := chains.get(key)) is not None:
+                    chain.handles += handles
+                    chain.packets += packets
+                    chain.sizes += sizes
+            done = part.done
+            await meter.give_way()
+        self._parts[only.key if only is not None else None] = parts
 
 
 def _names(chain: RawChain) -> bytes:
@@ -204,8 +228,8 @@ def _names(chain: RawChain) -> bytes:
     return nl.text(1, chain.table) + nl.text(2, chain.chain)
 
 
-def _string(data: bytes, start: int, end: int) -> str:
-    return data[start:end].rstrip(b"\0").decode("utf-8", "surrogateescape")
+def _string(data: bytes) -> str:
+    return data.rstrip(b"\0").decode("utf-8", "surrogateescape")
 
 
 def _chain(data: bytes, start: int, end: int) -> RawChain:
@@ -213,9 +237,9 @@ def _chain(data: bytes, start: int, end: int) -> RawChain:
     chain = RawChain(family, "", "")
     for kind, at, stop in nl.attributes(data, start + 20, end):
         if kind == 1:  # NFTA_CHAIN_TABLE
-            chain.table = _string(data, at, stop)
+            chain.table = _string(data[at:stop])
         elif kind == 3:  # NFTA_CHAIN_NAME
-            chain.chain = _string(data, at, stop)
+            chain.chain = _string(data[at:stop])
         elif kind == 4:  # NFTA_CHAIN_HOOK
             names = nl.HOOK_NAMES.get(family, ())
             for inner, value, value_end in nl.attributes(data, at, stop):
@@ -225,9 +249,9 @@ def _chain(data: bytes, start: int, end: int) -> RawChain:
                 elif inner == 2:  # NFTA_HOOK_PRIORITY
                     (chain.priority,) = struct.unpack_from(">i", data, value)
                 elif inner == 3:  # NFTA_HOOK_DEV
-                    chain.device = _string(data, value, value_end)
+                    chain.device = _string(data[value:value_end])
                 elif inner == 4:  # NFTA_HOOK_DEVS: NFTA_DEVICE_NAME each
-                    names_of = [_string(data, a, b) for _, a, b in nl.attributes(data, value, value_end)]
+                    names_of = [_string(data[a:b]) for _, a, b in nl.attributes(data, value, value_end)]
                     chain.device = ", ".join(names_of)
         elif kind == 5:  # NFTA_CHAIN_POLICY
             chain.policy = "ACCEPT" if struct.unpack_from(">I", data, at)[0] else "DROP"
@@ -240,54 +264,3 @@ def _chain(data: bytes, start: int, end: int) -> RawChain:
                 elif inner == 2:  # NFTA_COUNTER_PACKETS
                     (chain.policy_packets,) = _U64.unpack_from(data, value)
     return chain
-
-
-_HEAD = struct.Struct("=I")
-_LENGTH = struct.Struct("=H")
-
-
-def _take_rules(data: bytes, into: Chains) -> None:
-    """Append the rules of one datagram to their chains.
-
-    A rule's message begins with table, chain and handle, in this order (nf_tables_fill_rule_info).
-    """
-    start, size = 0, len(data)
-    last_key: bytes | None = None
-    chain: RawChain | None = None
-    while start + 20 < size:
-        (length,) = _HEAD.unpack_from(data, start)
-        end = start + length
-        at = start + 20
-        at += (_LENGTH.unpack_from(data, at)[0] + 3) & ~3
-        at += (_LENGTH.unpack_from(data, at)[0] + 3) & ~3
-        key = data[start + 16 : start + 17] + data[start + 20 : at]
-        if key != last_key:
-            last_key, chain = key, into.get(_rule_key(data, start, end))
-        if chain is not None:
-            chain.handles.append(_U64.unpack_from(data, at + 4)[0])
-            packets, octets = _counts(data, at, end)
-            chain.packets.append(packets)
-            chain.sizes.append(octets)
-        start = (end + 3) & ~3
-
-
-def _counts(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """(packets, bytes) of a rule's last counter, which stands next to its verdict; -1 without one."""
-    found = _COUNTER.search(data, start, end)
-    if found is None:
-        return -1, -1
-    later = _COUNTER.search(data, found.end(), end)
-    while later is not None:
-        found, later = later, _COUNTER.search(data, later.end(), end)
-    return int.from_bytes(found[2], "big"), int.from_bytes(found[1], "big")
-
-
-def _rule_key(data: bytes, start: int, end: int) -> tuple[str, str, str]:
-    table = chain = ""
-    for kind, at, stop in nl.attributes(data, start + 20, end):
-        if kind == 1:  # NFTA_RULE_TABLE
-            table = _string(data, at, stop)
-        elif kind == 2:  # NFTA_RULE_CHAIN
-            chain = _string(data, at, stop)
-            break
-    return nl.FAMILIES.get(data[start + 16], str(data[start + 16])), table, chain

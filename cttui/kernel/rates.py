@@ -52,6 +52,11 @@ class Rates:
         # Rules may have changed since that reading, before the next one is due.
         return known if len(known) == len(chain.packets) else [None] * len(chain.packets)
 
+    def stands_still(self, chain: ChainRules) -> bool:
+        """Whether none of the chain's counters moved since the reading before: cheap to tell."""
+        before = self._before.chains.get(chain.key) if self._before is not None else None
+        return before is not None and before.packets == chain.packets
+
     def _since(self, before: ChainRules | None, chain: ChainRules) -> list[float | None]:
         if before is None:
             return [None] * len(chain.packets)

@@ -16,7 +16,7 @@ def active_rules(rules: RuleSet, rates: Rates) -> list[ActiveRule]:
     for c in rules.columns:
         if c.ours:
             continue
-        for i, pps in enumerate(rates.of(c)):
+        for i, pps in enumerate(() if rates.stands_still(c) else rates.of(c)):
             if pps and (one := _of_rule(c, i, pps)) is not None:
                 found.append(one)
         if c.policy == "DROP" and (pps := rates.policy(c)):

@@ -22,8 +22,9 @@ from cttui.probe.loss_rates import LossRates
 DUTY, DUTY_BESIDE_DEAR = 0.08, 0.03
 """Share of a core for reading counters. Chains that are dear to read have a share of their own: kernel.nft_rules."""
 SHORTEST_S = 1.0
-LONGEST_S = 8.0
-"""With the time that a reading itself takes, nothing on screen is then older than ten seconds."""
+OLDEST_S = 9.5
+"""Nothing on screen gets older than this, as long as MOST_DUTY of a core is enough for it."""
+MOST_DUTY = 0.095
 LOOKED_AT_S = 15.0
 """After this long without a question for hooks nobody looks: reading stops."""
 
@@ -72,6 +73,8 @@ class HookWatch:
         self._unknown: tuple[dict[Gap, int], dict[Gap, int]] = {}, {}
         """What nothing explained at the last two regular readings."""
         self._answered: tuple[Look, Look | None, HookView, HooksReading] | None = None
+        self._cost_s = self._since = self._cut_s = 0.0
+        """CPU seconds of the last reading, this thread's when its counters had come, and of cutting it to the view."""
         self._reading = asyncio.Lock()
         self._asked_at = float("-inf")
         self._wake = asyncio.Event()
@@ -100,6 +103,7 @@ class HookWatch:
             now = time.monotonic()
             before = self._read_stages()
             rules = await self._reader.read(whole)
+            self._cost_s, self._since = rules.cost_s, time.thread_time()
             stats, network = self._counters.read_stats(), netstat.read() | self.stages.fragments
             after, last = self._read_stages(), self._read_stages()
             then, self._last = self._last, Look(now, before, rules, stats, network, after, last)
@@ -136,6 +140,7 @@ class HookWatch:
             self._unknown[1],
             {_gap(x): x.packets for x in self._losses if x.cause == losses.UNKNOWN},
         )
+        self._cost_s += time.thread_time() - self._since
         self.first_read.set()
 
     def _sure_losses(self) -> list[Loss]:
@@ -155,12 +160,12 @@ class HookWatch:
             if self.first_read.is_set() and time.monotonic() - self._asked_at > LOOKED_AT_S:
                 self._wake.clear()
                 await self._wake.wait()
+            began = time.monotonic()
             await self.refresh()
             self._wake.clear()
-            duty = DUTY_BESIDE_DEAR if self.rules.dear else DUTY
-            interval = min(max(SHORTEST_S, self.rules.cost_s / duty), LONGEST_S)
+            pause_s = pause(self._cost_s + self._cut_s, time.monotonic() - began, dear=self.rules.dear)
             try:
-                async with asyncio.timeout(interval):
+                async with asyncio.timeout(pause_s):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -189,8 +194,10 @@ class HookWatch:
         last = self._last
         if last is None:
             return HooksReading()
-        if self._answered is not None and self._answered[:3] == (last, self._base, view) and not last.rules.dear:  # fmt: skip
-            return self._answered[3]
+        missing = last.rules.missing + last.rules.old(time.monotonic())
+        if self._answered is not None and self._answered[:3] == (last, self._base, view):
+            return msgspec.structs.replace(self._answered[3], missing=missing)
+        began = time.thread_time()
         chains = last.rules.view(self._rates, view.rules_per_chain, view.order)
         self._reader.watched = {(c.family, c.table, c.chain): [r.number - 1 for r in c.rules] for c in chains}
         reading = HooksReading(
@@ -199,18 +206,28 @@ class HookWatch:
             losses=self._sure_losses(),
             stages_armed=self.stages.armed,
             rules_total=sum(len(c.texts.lines) for c in last.rules.columns if not c.ours),
-            missing=last.rules.missing + last.rules.old(time.monotonic()),
+            missing=missing,
             network=last.network,
             network_rates=self._counters.network_rates,
             active_rules=active_rules(last.rules, self._rates),
         )
         self._answered = last, self._base, view, reading
+        self._cut_s = time.thread_time() - began
         return reading
 
     def close(self) -> None:
         """Let go of sockets and counters."""
         self.stages.disarm()
         self._reader.close()
+
+
+def pause(cost_s: float, wall_s: float, *, dear: bool) -> float:
+    """Seconds until the next reading, after one that took so much CPU time and so long.
+
+    A counter is shown from the beginning of its reading to the end of the next one.
+    """
+    usual = max(SHORTEST_S, cost_s / (DUTY_BESIDE_DEAR if dear else DUTY))
+    return min(usual, max(OLDEST_S - 2 * wall_s, cost_s / MOST_DUTY - wall_s, SHORTEST_S))
 
 
 def _gap(loss: Loss) -> Gap:

@@ -19,7 +19,7 @@ def counters_gone(before: RuleSet, after: RuleSet) -> bool:
 
 
 def _gone(was: ChainRules, now: ChainRules | None) -> bool:
-    if not was.policy_packets and not any(n > 0 for n in was.packets):
+    if not was.policy_packets and max(was.packets, default=0) <= 0:
         return False
     if now is None or now.table_handle != was.table_handle:
         return True
