@@ -78,3 +78,5 @@ class Health(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     filter_in_kernel: bool = False
     clock_s: float = 0.0
     """The probe's monotonic clock at this answer."""
+    events_lost_age_s: float | None = None
+    """Seconds since events were lost last."""

@@ -94,6 +94,7 @@ class Overview:
             rss_bytes=self._cost.rss_bytes,
             filter_in_kernel=watch.filtered,
             clock_s=now,
+            events_lost_age_s=age(watch.lost_at),
         )
 
 

@@ -45,6 +45,7 @@ class Watch:
         self.resyncs = 0
         self.events_total = 0
         self.lost_total = 0
+        self.lost_at: float | None = None
         self.running = False
         """Whether the store is being kept up to date."""
         self._wake = asyncio.Event()
@@ -85,6 +86,7 @@ class Watch:
         self.events_total += self.events.count - count
         if self.events.lost != lost:
             self.lost_total += self.events.lost - lost
+            self.lost_at = time.monotonic()
             self.store.lost()
             self.resyncs += 1
             self._wake.set()

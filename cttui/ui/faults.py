@@ -14,6 +14,8 @@ from cttui.ui.lines import Line
 Key = Callable[[str], str]
 """Action id → the key a person has for it."""
 
+TOLD_S = 60.0
+"""For so long the banner says that events were lost; then only F4 does."""
 LEAST_WIDTH, LEAST_HEIGHT = 40, 10
 """Below this there is only one sentence."""
 
@@ -228,7 +230,7 @@ def banner(
                     (("sudo cttui ", "muted"),),
                 )
             )
-        elif answer.health.events_lost:
+        elif (age := answer.health.events_lost_age_s) is not None and age < TOLD_S:
             lost = f"events were lost {times(answer.health.events_lost)}; each time the table was read anew"
             lines.append((((" ! ", "level-warn"), (lost, "level-warn")), ()))
     if job is not None:

@@ -1,5 +1,7 @@
 """What questions, summaries and explanations say."""
 
+import pytest
+
 from cttui.client.targets import Target
 from cttui.diagnosis.findings import headline
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepDone, StepStarted
@@ -154,6 +156,12 @@ def test_an_empty_table_says_why() -> None:
     refused = why(empty, box, trouble=taken)
     assert "not filled. Another sandbox is full already.\nClose it, or wait." in refused
     assert "<reset>  try again" in refused
+
+
+@pytest.mark.parametrize(("age_s", "said"), [(None, False), (3.0, True), (61.0, False)])
+def test_lost_events_are_in_the_banner_for_a_minute(age_s: float | None, said: bool) -> None:
+    answer = Answer(seq=1, at=0.0, table=samples.table(count=10, stats={}, rates={}), health=Health(events_lost=2, events_lost_age_s=age_s))  # fmt: skip
+    assert [faults.banner(answer, None, None, "", key) != []] == [said]
 
 
 def test_explanation_covers_the_whole_picture() -> None:
