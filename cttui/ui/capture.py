@@ -12,10 +12,8 @@ from textual.widgets import Input
 from cttui.model import filters
 from cttui.model.messages import Arm, FaultError
 from cttui.model.packet_match import parse_packets
-from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Button, Buttons, Dialog
-from cttui.ui.fields import Field, Says
-from cttui.ui.lines import Line, pad
+from cttui.ui.fields import Field, Label, Says
 from cttui.ui.numbers import whole
 from cttui.ui.prose import Prose
 from cttui.ui.questions import Paragraphs
@@ -26,6 +24,8 @@ TRACE_PACKETS, TRACE_S = 1_000, 30
 MOST_TRACED, MOST_TRACE_S = 5_000, 600
 MOST_CAPTURED, MOST_CAPTURE_S = 100_000_000, 86_400
 PCAP = "pcap:"
+LABEL = 12
+"""Cells of the words before a field."""
 
 CAPTURE_COST: Paragraphs = [
     "The first 96 bytes of each packet are read through a packet socket, for at most so many packets and seconds. "
@@ -86,19 +86,6 @@ def _int(text: str) -> int:
     return int(_plain(text))
 
 
-class Label(Cells):
-    """What a field is for."""
-
-    DEFAULT_CSS = "Label { width: 12; height: 1; }"
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self._text = text
-
-    def lay_out(self, width: int, height: int) -> list[Line]:
-        return [((pad(self._text, width), "label"),)]
-
-
 @dataclass(frozen=True, slots=True)
 class FormField:
     """A field of the form: `check` says what is wrong with its text, or ""."""
@@ -140,7 +127,7 @@ class Form(Dialog[dict[str, str] | None]):
             yield prose
             for field in self._fields:
                 with Horizontal():
-                    yield Label(field.label)
+                    yield Label(field.label, LABEL)
                     yield Field(field.value, placeholder=field.placeholder, id=field.id)
             yield Says()
             yield Buttons([Button("go", "Enter", self._go), Button("", "Esc", "cancel")])

@@ -97,10 +97,8 @@ class Cells(Widget):
 
     DEFAULT_CSS = "Cells { height: 1fr; width: 1fr; }"
 
-    def __init__(
-        self, *, heading: str = "", key: str = "", id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, *, heading: str = "", key: str = "", id: str | None = None) -> None:
+        super().__init__(id=id)
         self.heading = heading
         self.key = key
         self.notes: list[Run] = []

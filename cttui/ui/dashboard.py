@@ -13,6 +13,7 @@ from cttui.ui.bars import Header, KeyBar, cost_words
 from cttui.ui.layouts import Banner, Detail, Panels
 from cttui.ui.pasts import Pasts
 from cttui.ui.prose import wrap
+from cttui.ui.rows import Rows
 from cttui.ui.session import Phase, State
 from cttui.ui.view import GROUP_ROWS, View
 from cttui.ui.widgets.digits import BigDigits
@@ -237,8 +238,9 @@ class Dashboard(Panels):
     def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
         self._act(event.action)
 
-    def on_flow_table_window_wanted(self) -> None:
-        self._hurried = 0
+    def on_rows_window_wanted(self, event: Rows.WindowWanted) -> None:
+        if event.rows is self.flows:
+            self._hurried = 0
         self.poke()
 
     def on_flow_table_sort_wanted(self, event: FlowTable.SortWanted) -> None:
@@ -251,17 +253,11 @@ class Dashboard(Panels):
     def on_flow_table_moved(self) -> None:
         self._act("moved")
 
-    def on_groups_window_wanted(self) -> None:
-        self.poke()
-
     def on_groups_sort_wanted(self) -> None:
         self.poke()
 
     def on_groups_drilled(self) -> None:
         self._act("detail")
-
-    def on_packet_log_window_wanted(self) -> None:
-        self.poke()
 
     def on_packet_log_opened(self) -> None:
         self._act("packet")

@@ -217,7 +217,7 @@ class Menu(Rows):
             text = f"{'▸' if here else ' '}{mark}{pad(entry.label, label)}  "
             rest = room - width_of(text)
             about = pad(clip_words(entry.help, rest), max(0, rest))
-            style = "" if not here else "cursor" if self.has_focus else "cursor-blurred"
+            style = self.cursor_style if here else ""
             lines.append(((text, style), (about, style or "muted")))
         return self.scrollbar(lines, width)
 

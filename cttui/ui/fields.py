@@ -31,6 +31,20 @@ class Field(Input):
         return clean(value)
 
 
+class Label(Cells):
+    """What a field is for, before it. `cells`: its width, for labels below each other."""
+
+    DEFAULT_CSS = "Label { height: 1; }"
+
+    def __init__(self, text: str, cells: int = 0) -> None:
+        super().__init__()
+        self._text = text
+        self.styles.width = cells or len(text)
+
+    def lay_out(self, width: int, height: int) -> list[Line]:
+        return [((self._text, "label"),)]
+
+
 class Says(Cells):
     """One or more lines under a field: what is wrong with it, or what it means."""
 

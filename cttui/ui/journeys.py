@@ -204,7 +204,7 @@ class JourneysScreen(Screen[None]):
     def on_journey_table_moved(self) -> None:
         self._show_way()
 
-    def on_journey_table_window_wanted(self) -> None:
+    def on_rows_window_wanted(self) -> None:
         self._want()
 
     def on_journey_table_opened(self) -> None:

@@ -303,8 +303,5 @@ class TaleScreen(Screen[None]):
             case _:
                 self._program.act(event.action)
 
-    def on_flow_table_window_wanted(self) -> None:
-        self._program.session.poke()
-
-    def on_packet_log_window_wanted(self) -> None:
+    def on_rows_window_wanted(self) -> None:
         self._program.session.poke()

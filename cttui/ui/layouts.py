@@ -110,7 +110,7 @@ class Panels(Screen[None]):
                 yield FlowTable(id="flows")
                 yield Detail()
             with Container(id="right"):
-                yield Groups(id="groups", heading="What fills the table")
+                yield Groups(id="groups")
                 yield Statistics(id="statistics")
                 yield HookPath(id="hooks")
         yield PacketLog(id="packets")

@@ -66,8 +66,8 @@ def pad(text: str, width: int, right: bool = False) -> str:
     return fill + text if right else text + fill
 
 
-def fit(line: Iterable[Run], width: int) -> Line:
-    """The line in exactly `width` cells: neighbours of one style merged, the end clipped or filled."""
+def fit(line: Iterable[Run], width: int, ground: str = "") -> Line:
+    """The line in exactly `width` cells: neighbours of one style merged, the end clipped or filled in `ground`."""
     out: list[Run] = []
     used = 0
     for text, style in line:
@@ -86,10 +86,10 @@ def fit(line: Iterable[Run], width: int) -> Line:
             out.append((text, style))
     if used < width:
         fill = " " * (width - used)
-        if out and out[-1][1] == "":
-            out[-1] = (out[-1][0] + fill, "")
+        if out and out[-1][1] == ground:
+            out[-1] = (out[-1][0] + fill, ground)
         else:
-            out.append((fill, ""))
+            out.append((fill, ground))
     return tuple(out)
 
 

@@ -1,12 +1,14 @@
 """A panel of rows that scrolls and has a cursor: less, vim and htop habits, wheel and click."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.message import Message
 
 from cttui.ui.cells import Cells
-from cttui.ui.lines import Line, fit
+from cttui.ui.lines import Line, Run, fit
 
 
 class Rows(Cells, can_focus=True):
@@ -30,10 +32,15 @@ class Rows(Cells, can_focus=True):
 
     header_lines: ClassVar[int] = 0
 
-    def __init__(
-        self, *, heading: str = "", key: str = "", id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(heading=heading, key=key, id=id, classes=classes)
+    class WindowWanted(Message):
+        """Rows are in view that have not arrived; the widget's `question` says which."""
+
+        def __init__(self, rows: "Rows") -> None:
+            super().__init__()
+            self.rows = rows
+
+    def __init__(self, *, heading: str = "", key: str = "", id: str | None = None) -> None:
+        super().__init__(heading=heading, key=key, id=id)
         self.total = 0
         self.top = 0
         self.cursor = 0
@@ -63,6 +70,15 @@ class Rows(Cells, can_focus=True):
         elif self.cursor >= self.top + self.visible_rows:
             self.top = self.cursor - self.visible_rows + 1
         self.settle()
+
+    @property
+    def cursor_style(self) -> str:
+        """The style of the cursor's row."""
+        return "cursor" if self.has_focus else "cursor-blurred"
+
+    def under_cursor(self, line: Iterable[Run], width: int) -> Line:
+        """The line as the cursor's row, which is one colour from edge to edge."""
+        return fit([(text, self.cursor_style) for text, _ in line], width, self.cursor_style)
 
     def scrollbar(self, lines: list[Line], width: int) -> list[Line]:
         """The rows' lines with a scrollbar in their last column where there is more than fits.

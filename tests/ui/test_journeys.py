@@ -154,7 +154,7 @@ class Host(App[None]):
     def compose(self) -> ComposeResult:
         yield JourneyTable()
 
-    def on_journey_table_window_wanted(self) -> None:
+    def on_rows_window_wanted(self) -> None:
         self.wanted.append(self.query_one(JourneyTable).question())
 
 

@@ -10,10 +10,8 @@ class Breakdown(Cells):
 
     DEFAULT_CSS = "Breakdown { height: 1; }"
 
-    def __init__(
-        self, *, heading: str = "", key: str = "", id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(heading=heading, key=key, id=id, classes=classes)
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self.reading: TableReading | None = None
 
     def show(self, reading: TableReading | None) -> None:

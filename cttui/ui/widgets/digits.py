@@ -24,10 +24,8 @@ class BigDigits(Cells):
 
     DEFAULT_CSS = "BigDigits { height: 4; }"
 
-    def __init__(
-        self, *, heading: str = "", key: str = "", id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(heading=heading, key=key, id=id, classes=classes)
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self.numbers: list[tuple[str, str, str]] = []
 
     def show(self, numbers: list[tuple[str, str, str]]) -> None:

@@ -45,13 +45,6 @@ class FlowTable(Rows):
         Binding("i", "invert", "Turn the order round", show=False, id="flows.reverse"),
     ]
 
-    class WindowWanted(Message):
-        """The table needs rows [first, first + count) to show what it was scrolled or resized to."""
-
-        def __init__(self, table: "FlowTable", first: int, count: int) -> None:
-            super().__init__()
-            self.table, self.first, self.count = table, first, count
-
     class SortWanted(Message):
         """Another order was chosen; the table's `sort` and `descending` already say so."""
 
@@ -73,10 +66,8 @@ class FlowTable(Rows):
             super().__init__()
             self.table, self.flow = table, flow
 
-    def __init__(
-        self, *, heading: str = "Flows", key: str = "1", id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(heading=heading, key=key, id=id, classes=classes)
+    def __init__(self, *, key: str = "1", id: str | None = None) -> None:
+        super().__init__(heading="Flows", key=key, id=id)
         self.sort = "newest"
         self.descending = True
         self.filter_text = ""
@@ -227,11 +218,9 @@ class FlowTable(Rows):
         self.cursor = row
 
     def _want(self) -> None:
-        first = max(0, self.top)
-        count = min(self.visible_rows, self.total - first)
-        if count > 0 and not self._covered(self.top):
+        if min(self.visible_rows, self.total - max(0, self.top)) > 0 and not self._covered(self.top):
             self._wanted = True
-            self.post_message(self.WindowWanted(self, first, count))
+            self.post_message(self.WindowWanted(self))
 
     def moved(self, by_hand: bool) -> None:
         if not by_hand:
@@ -376,8 +365,8 @@ class FlowTable(Rows):
 
     def _gap(self, width: int, i: int) -> Line:
         """A row that is on its way."""
-        cursor = "cursor" if self.has_focus else "cursor-blurred"
-        return ((pad(" " * MARKER + "…", width), cursor if self._base + i == self.cursor else "muted"),)
+        here = self._base + i == self.cursor
+        return ((pad(" " * MARKER + "…", width), self.cursor_style if here else "muted"),)
 
     def _line(
         self, flow: Flow, texts: dict[str, str], layout: list[tuple[Column, int]], width: int, i: int
@@ -385,7 +374,7 @@ class FlowTable(Rows):
         mark, mark_style = self._marks.of(flow)
         whole = "flow-ended" if flow.ended else ""
         if self._base + i == self.cursor:
-            whole = "cursor" if self.has_focus else "cursor-blurred"
+            whole = self.cursor_style
         runs: list[Run] = [(f" {mark} ", whole or mark_style)]
         for column, cells in layout:
             text = texts[column.id]

@@ -55,8 +55,8 @@ class Gauge(Cells):
 
     DEFAULT_CSS = "Gauge { height: 1; }"
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self.reading: TableReading | None = None
 
     def show(self, reading: TableReading | None) -> None:

@@ -37,13 +37,6 @@ class Groups(Rows):
         Binding("i", "invert", "Turn the order round", show=False, id="groups.reverse"),
     ]
 
-    class WindowWanted(Message):
-        """The panel needs groups [first, first + count)."""
-
-        def __init__(self, groups: "Groups", first: int, count: int) -> None:
-            super().__init__()
-            self.groups, self.first, self.count = groups, first, count
-
     class SortWanted(Message):
         """Another order was chosen; `sort` and `descending` already say so."""
 
@@ -58,10 +51,8 @@ class Groups(Rows):
             super().__init__()
             self.groups, self.row = groups, row
 
-    def __init__(
-        self, *, heading: str = "Groups", key: str = "4", id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(heading=heading, key=key, id=id, classes=classes)
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(heading="What fills the table", key="4", id=id)
         self.page = GroupPage(by=[])
         self.sort = "count"
         self.descending = True
@@ -98,7 +89,7 @@ class Groups(Rows):
     def moved(self, by_hand: bool) -> None:
         first, rows = self.page.first, len(self.page.rows)
         if not (first <= self.top and min(self.total, self.top + self.visible_rows) <= first + rows):
-            self.post_message(self.WindowWanted(self, *self.question()))
+            self.post_message(self.WindowWanted(self))
 
     def on_resize(self, event: events.Resize) -> None:
         super().on_resize(event)
@@ -201,9 +192,7 @@ class Groups(Rows):
                     filled, empty = bar(row.share, bars)
                     runs += [(filled, "bar on bar-empty"), (empty, "bar-empty")]
         if at == self.cursor:
-            style = "cursor" if self.has_focus else "cursor-blurred"
-            runs = [(text, style) for text, _ in runs]
-            runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), style))
+            return self.under_cursor(runs, width)
         return tuple(runs)
 
     @staticmethod

@@ -53,8 +53,8 @@ class Rates(Cells):
 
     DEFAULT_CSS = "Rates { height: 1; }"
 
-    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(id=id, classes=classes)
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
         self.reading: TableReading | None = None
 
     def show(self, reading: TableReading | None) -> None:

@@ -39,17 +39,8 @@ class HookPath(Rows):
             super().__init__()
             self.panel, self.chain, self.rule = panel, chain, rule
 
-    class Moved(Message):
-        """The cursor was put on another line by hand: on a rule, or on none."""
-
-        def __init__(self, panel: "HookPath", chain: Chain | None, rule: Rule | None) -> None:
-            super().__init__()
-            self.panel, self.chain, self.rule = panel, chain, rule
-
-    def __init__(
-        self, *, heading: str = "Hooks", key: str = "2", id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(heading=heading, key=key, id=id, classes=classes)
+    def __init__(self, *, key: str = "2", id: str | None = None) -> None:
+        super().__init__(heading="Hooks", key=key, id=id)
         self.reading: HooksReading | None = None
         self.order = "path"
         """`path`, or `hottest`: rules by packets/s."""
@@ -147,11 +138,6 @@ class HookPath(Rows):
                     past = rates[key] = self._rates.get(key) or deque(maxlen=_KEPT)
                     past.append(rule.pps)
         self._rates = rates
-
-    def moved(self, by_hand: bool) -> None:
-        if by_hand:
-            chain, rule = self.selected or (None, None)
-            self.post_message(self.Moved(self, chain, rule))
 
     def opened(self) -> None:
         if (found := self.selected) is not None:

@@ -25,9 +25,6 @@ class JourneyTable(Rows):
         Binding("right", "stages(1)", "Later stages", show=False),
     ]
 
-    class WindowWanted(Message):
-        """Journeys that are not here are in view."""
-
     class Moved(Message):
         """The cursor was put on another packet."""
 
@@ -70,7 +67,7 @@ class JourneyTable(Rows):
             return
         first, last = self.reading.first, self.reading.first + len(self.reading.journeys)
         if not (first <= self.top and min(self.top + self.visible_rows, self.total) <= last):
-            self.post_message(self.WindowWanted())
+            self.post_message(self.WindowWanted(self))
 
     def opened(self) -> None:
         self.post_message(self.Opened())
@@ -128,7 +125,7 @@ class JourneyTable(Rows):
         for at in range(self.top, min(self.total, self.top + self.visible_rows)):
             i = at - reading.first
             here = at == self.cursor
-            style = "" if not here else "cursor" if self.has_focus else "cursor-blurred"
+            style = self.cursor_style if here else ""
             runs: list[Run] = [(f"{at + 1:>{number},} ", style or "muted")]
             if not 0 <= i < len(reading.journeys):
                 body.append((*runs, ("…", "muted")))

@@ -29,13 +29,6 @@ class PacketLog(Rows):
         Binding("i", "times", "Time of day, or since the packet before", show=False, id="packets.times"),
     ]
 
-    class WindowWanted(Message):
-        """The log needs packets [first, first + count), or the newest `count` (first -1)."""
-
-        def __init__(self, panel: "PacketLog", first: int, count: int) -> None:
-            super().__init__()
-            self.panel, self.first, self.count = panel, first, count
-
     class Opened(Message):
         """Enter or a double click on a packet."""
 
@@ -43,17 +36,8 @@ class PacketLog(Rows):
             super().__init__()
             self.panel, self.packet = panel, packet
 
-    class Moved(Message):
-        """The cursor was put on another packet by hand (None: its row has not arrived)."""
-
-        def __init__(self, panel: "PacketLog", packet: PacketRow | None) -> None:
-            super().__init__()
-            self.panel, self.packet = panel, packet
-
-    def __init__(
-        self, *, heading: str = "Packets", key: str = "3", id: str | None = None, classes: str | None = None
-    ) -> None:
-        super().__init__(heading=heading, key=key, id=id, classes=classes)
+    def __init__(self, *, key: str = "3", id: str | None = None) -> None:
+        super().__init__(heading="Packets", key=key, id=id)
         self.page = PacketPage()
         self.following = True
         self.time_format = "absolute"
@@ -145,7 +129,7 @@ class PacketLog(Rows):
         self.following = on
         if on:
             self._to_end()
-        self.post_message(self.WindowWanted(self, *self.question()))
+        self.post_message(self.WindowWanted(self))
         self.paint()
 
     # ------------------------------------------------------------ scrolling
@@ -162,9 +146,8 @@ class PacketLog(Rows):
         if by_hand:
             # As in less: going back lets go of the end, reaching the last line takes hold of it again.
             self.following = self.cursor >= self.total - 1 and self.top >= self.total - self.visible_rows
-            self.post_message(self.Moved(self, self.selected))
             if not self.following and not self._covered(self.top):
-                self.post_message(self.WindowWanted(self, *self.question()))
+                self.post_message(self.WindowWanted(self))
 
     def opened(self) -> None:
         if (packet := self.selected) is not None:
@@ -266,9 +249,7 @@ class PacketLog(Rows):
         taken = sum(width_of(text) for text, _ in end)
         runs = [*start, (pad(clip_words(body, room - taken), max(0, room - taken)), ""), *end]
         if at == self.cursor and not self.following:
-            style = "cursor" if self.has_focus else "cursor-blurred"
-            runs = [(text, style) for text, _ in runs]
-            runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), style))
+            return self.under_cursor(runs, width)
         return tuple(runs)
 
     def _only(self) -> str:

@@ -36,15 +36,8 @@ _WIDE = 100
 class Statistics(Rows):
     """A line a statistic. What it means stands below each where there is room, else for the one under the cursor."""
 
-    def __init__(
-        self,
-        *,
-        heading: str = "Statistics",
-        key: str = "5",
-        id: str | None = None,
-        classes: str | None = None,
-    ) -> None:
-        super().__init__(heading=heading, key=key, id=id, classes=classes)
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(heading="Statistics", key="5", id=id)
         self.reading: TableReading | None = None
         self._explained = 0
         self._rows: list[int] = []
