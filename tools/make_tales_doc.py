@@ -15,11 +15,11 @@ Each tale is an experiment: a set-up, a stimulus, a prediction, a measurement, a
 article "Conntrack tales – one thousand and one flows" (2020) and go on from there. Every one runs in a sandbox of
 its own and changes nothing on the host:
 
-    cttui tale                          # list them
-    cttui tale table-full               # run one
-    cttui tale table-full --step        # wait before each step
-    cttui tale --all --json             # run all but the slow ones
-    cttui tale table-full --script      # print it as a bash script that needs nothing of ours
+    cttui tale                        # list them
+    cttui tale table-full             # run one
+    cttui tale table-full --step      # wait before each step
+    cttui tale --all --json           # run all but the slow ones
+    cttui tale table-full --script    # print it as a bash script
 
 In the dashboard they open with `T`. L is the limit, nf_conntrack_max. A prediction that fails is said in words,
 and the exit code is 3; nothing adjusts itself. Entries that the garbage collector took meanwhile are a row of the
@@ -59,13 +59,15 @@ def _cell(text: object) -> str:
 def _chapter(tale: Tale) -> str:
     notes = [f"Over IPv6: `{tale.name}-v6`."] if tale.has_twin else []
     notes += ["Slow: `--all` leaves it out without `--slow`."] if tale.slow else []
-    parts = [f"## {tale.name}", f"**{tale.title}.** {tale.summary} {' '.join(notes)}".strip(), *tale.story]
+    title = tale.title if tale.title.endswith("?") else f"{tale.title}."
+    parts = [f"## {tale.name}", f"**{title}** {tale.summary} {' '.join(notes)}".strip(), *tale.story]
     for number, step in enumerate(tale.steps, 1):
-        parts.append(f"{number}. {step.caption}")
-        parts.append("\n".join(f"       {line}" for move in step.moves for line in move.words))
-        table = ["   | what | predicted | read from |", "   |---|---|---|"]
+        # Two spaces after the number: then four begin what belongs to it, for every reader of Markdown.
+        parts.append(f"{number}.  {step.caption}")
+        parts.append("\n".join(f"        {line}" for move in step.moves for line in move.words))
+        table = ["    | what | predicted | read from |", "    |---|---|---|"]
         table += [
-            f"   | {_cell(e.what)} | {_cell(shown(e.predicted))} | `{_cell(e.reading.source)}` |"
+            f"    | {_cell(e.what)} | {_cell(shown(e.predicted))} | `{_cell(e.reading.source)}` |"
             for e in step.expect
         ]
         parts.append("\n".join(table))

@@ -136,9 +136,10 @@ POLICY_COUNTERS = Tale(
             ),
         ),
     ),
-    explanation="A policy counts as soon as its chain exists. A chain exists from its first use on: with iptables-nft when "
-    "something is written to it, with iptables-legacy even when it is only listed. Who lists a chain for the first time "
-    "after the packets reads 0, with either backend, and would conclude that policies do not count.",
+    explanation="With iptables-legacy a policy counts as soon as its table exists, which listing it is enough for. With "
+    "iptables-nft it counts once it has been set: a chain that `-A` alone has made has no policy counter and lists 0 "
+    "(1.8.9). Who lists a chain for the first time after the packets reads 0, with either backend, and would conclude that "
+    "policies do not count.",
     production="Counting with a rule without a target is still the better habit: it makes the chain, it survives a change of "
     "policy, and it can be restricted to the packets meant.",
     since_2020="the article's claim does not hold here: policies count without any rule. It may have seen its first listing make "
