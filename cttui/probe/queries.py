@@ -109,11 +109,12 @@ class Queries:
             wanted += max(follow_at, 0)
         first = max(0, min(wanted, len(rows) - 1)) if len(rows) else 0
         shown = rows[window.window(values, first, count, descending=view.descending)]
+        page = self._fresh(store, shown, view, now)  # finds some ended: counted after it
         return FlowPage(
             total=len(store),
             matched=len(rows),
             first=first,
-            rows=self._fresh(store, shown, view, now),
+            rows=page,
             fillers_hidden=hidden,
             follow_at=follow_at,
             ended=int(len(rows) - np.count_nonzero(store.live[rows])),
