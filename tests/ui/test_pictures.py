@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from cttui.ui import watch
+from cttui.ui import pasts
 from cttui.ui.widgets import flow_table
 
 Play = Callable[..., Any]
@@ -46,7 +46,7 @@ class _Still:
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(flow_table, "time", _Still)
-    monkeypatch.setattr(watch, "time", _Still)
+    monkeypatch.setattr(pasts, "time", _Still)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield
