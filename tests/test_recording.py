@@ -145,6 +145,13 @@ async def test_a_killed_writer_leaves_what_it_wrote(tmp_path: Path) -> None:
         path.write_bytes(data[:cut])
         part = list(frames(path))
         assert part == whole[: len(part)]
+        if part:
+            link = ReplayLink(path)
+            try:
+                while await link.do(Unfill()):
+                    pass
+            except FaultError as refused:  # also where the action was written and its outcome was not
+                assert refused.fault.code in ("recording", "nothing-pending")
 
 
 def test_what_is_no_recording(tmp_path: Path) -> None:

@@ -236,8 +236,9 @@ class ReplayLink:
                 if type(step.action) is not type(action):
                     break
                 self._at = at + 2
-                done = self._steps[at + 1]
-                assert isinstance(done, Done)
+                done = self._steps[at + 1] if at + 1 < len(self._steps) else None
+                if not isinstance(done, Done):  # its writer was killed in between
+                    break
                 if done.fault is not None:
                     raise FaultError.of(done.fault)
                 return done
