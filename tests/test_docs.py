@@ -2,17 +2,24 @@
 
 import argparse
 import importlib.util
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packet_samples import SEEDS, row
 
-from cttui.cli.parser import build_parser
+from cttui.cli.parser import COMMAND_EXAMPLES, build_parser
 from cttui.lab.tales import ALL
 from cttui.model import filters
 from cttui.model.messages import FaultError
+from cttui.model.pcapng import write_pcapng
 from cttui.ui import actions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +61,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in _anchors(target), f"{page.name}: {link}: no such heading"
 
 
+def test_what_belongs_to_a_list_is_indented_by_four() -> None:
+    """Three are enough for a repository's viewer; Python-Markdown, which makes the site, ends the list there."""
+    for page in PAGES:
+        assert not re.findall(r"\n\n {1,3}\S.*", _FENCE.sub("", page.read_text("utf-8"))), page.name
+
+
 def test_every_page_is_reached_from_the_site_and_its_index() -> None:
     site = (ROOT / "mkdocs.yml").read_text("utf-8")
     index = (ROOT / "docs" / "index.md").read_text("utf-8")
@@ -76,22 +89,70 @@ def _commands(page: Path) -> list[str]:
 
 
 def test_every_command_in_the_docs_is_understood() -> None:
+    shown = [(page.name, command) for page in PAGES for command in _commands(page)]
+    for name, lines in COMMAND_EXAMPLES.items():
+        shown += [(f"{name} --help", re.split(r" [|>] ", line)[0]) for line in lines if line[:5] == "cttui"]
     seen = 0
-    for page in PAGES:
-        for command in _commands(page):
-            words = ["4711" if word == "PID" else word for word in shlex.split(command)[1:]]
-            if "COMMAND" in words or words[:1] == ["--help"] or any("…" in word for word in words):
-                continue
-            try:
-                args = build_parser().parse_args(words)
-            except FaultError as e:
-                pytest.fail(f"{page.name}: `{command}`: {e.fault.sentence}")
-            seen += 1
-            for name in getattr(args, "names", None) or ():
-                assert name == "NAME" or name in {t.name for t in ALL}, f"{page.name}: `{command}`"
-            if getattr(args, "filter", None) and args.filter != ["FILTER"]:
-                filters.parse(" ".join(args.filter))
+    for where, command in shown:
+        words = ["4711" if word == "PID" or "$(" in word else word for word in shlex.split(command)[1:]]
+        if "COMMAND" in words or words[:1] == ["--help"] or any("…" in word for word in words):
+            continue
+        try:
+            args = build_parser().parse_args(words)
+        except FaultError as e:
+            pytest.fail(f"{where}: `{command}`: {e.fault.sentence}")
+        seen += 1
+        for name in getattr(args, "names", None) or ():
+            assert name == "NAME" or name in {t.name for t in ALL}, f"{where}: `{command}`"
+        if getattr(args, "filter", None) and args.filter != ["FILTER"]:
+            filters.parse(" ".join(args.filter))
     assert seen > 40
+
+
+def _lines_that_run() -> list[str]:
+    """Whole lines of the docs, pipes and redirections included, that need neither a terminal nor a full table."""
+    words = r"(?:snapshot|flows|packets|config|completion|tale \S+ --script|tale$)"
+    out: dict[str, None] = {}
+    for page in PAGES:
+        for line in re.findall(r"^    (cttui .+|mkdir .+|install -D .+)$", page.read_text("utf-8"), re.M):
+            line = re.split(r"\s+# ", line)[0].strip()
+            if re.match(rf"cttui {words}", line) or not line.startswith("cttui"):
+                out[line] = None
+    return list(out)
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("jq"), reason="needs root and jq")
+def test_commands_of_the_docs_run(tmp_path: Path) -> None:
+    """Each in a network namespace of its own, which answers to the names that the docs give theirs."""
+    program = tmp_path / "bin" / "cttui"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -P -m cttui "$@"\n')
+    program.chmod(0o755)
+    with (tmp_path / "capture.pcapng").open("wb") as stream:
+        write_pcapng(stream, [row(*SEEDS[0])])
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+
+    def run(line: str) -> str:
+        here = line.replace("--netns blue", "--netns /proc/self/ns/net")
+        done = subprocess.run(
+            ["unshare", "--net", "bash", "-euo", "pipefail", "-c", f"ip link set lo up; {here}"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        if done.returncode or done.stderr:
+            return f"`{line}`: {done.returncode}: {done.stderr}"
+        file = re.search(r" > ~?/?(\S+)$", line)
+        if file and not (tmp_path / file[1]).stat().st_size:
+            return f"`{line}`: {file[1]} is empty"
+        return ""
+
+    lines = _lines_that_run()
+    folders = [line for line in lines if line.startswith("mkdir")]
+    with ThreadPoolExecutor(4) as pool:
+        problems = [*map(run, folders), *pool.map(run, [line for line in lines if line not in folders])]
+    assert not [problem for problem in problems if problem]
+    assert len(lines) > 20
 
 
 def test_every_option_of_the_program_is_in_the_docs() -> None:
