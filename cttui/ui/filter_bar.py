@@ -106,7 +106,7 @@ class FilterBar(Vertical):
         field.value = text
         field.cursor_position = len(text)
         self.add_class("open")
-        field.focus()
+        self.screen.set_focus(field)  # at once: the next key is the first of the filter
 
     def close(self) -> None:
         """Go away."""

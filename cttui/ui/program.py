@@ -180,6 +180,24 @@ class Program(App[None]):
 
     # ------------------------------------------------------------ actions
 
+    async def on_event(self, event: events.Event) -> None:
+        """Carry a key of the dashboard out before the next is looked at.
+
+        Textual sends each to what is in focus and carries it out when it comes back from there. Of a filter typed
+        or pasted behind its key, letters then went to the flows meanwhile, and `d` asked to delete one.
+        """
+        if (
+            isinstance(event, events.Key)
+            and not event.is_forwarded
+            and self.screen is self.dashboard
+            and not isinstance(self.focused, Input)
+            and (
+                await self._check_bindings(event.key, priority=True) or await self._check_bindings(event.key)
+            )
+        ):
+            return
+        await super().on_event(event)
+
     def action_act(self, id_: str) -> None:
         """A key of the application."""
         self.act(id_)

@@ -172,6 +172,16 @@ async def test_filter_is_judged_as_it_is_typed(play: Play) -> None:
         assert d.app.view.filter == ""
 
 
+async def test_a_filter_typed_faster_than_it_opens(play: Play) -> None:
+    """A terminal gives what is typed or pasted behind `/` in one read: no letter of it is a command."""
+    async with play("ten-syns", (80, 24)) as d:
+        await d.until("fire 10 SYNs")
+        for key in ("slash", *"dport", "equals_sign", *"22t"):
+            d.app.post_message(events.Key(key, {"equals_sign": "=", "slash": "/"}.get(key, key)))
+        await d.until("dport=22t", asking=False)
+        assert len(d.app.screen_stack) == 1, "neither a question about deleting nor the settings"
+
+
 async def test_filter_completes_and_remembers(play: Play) -> None:
     async with play("ten-syns", (100, 30), remember=True) as d:
         await d.until("fire 10 SYNs")
