@@ -1,23 +1,12 @@
 """What the table holds: protocols, states, and what may be evicted."""
 
 from cttui.model.table import TableReading
-from cttui.ui.cells import Cells
 from cttui.ui.lines import Line, Run, spread
+from cttui.ui.widgets.table_line import TableLine
 
 
-class Breakdown(Cells):
+class Breakdown(TableLine):
     """What is in the table: by protocol, by state, ASSURED against evictable, in one line."""
-
-    DEFAULT_CSS = "Breakdown { height: 1; }"
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.reading: TableReading | None = None
-
-    def show(self, reading: TableReading | None) -> None:
-        """Show a reading; None: nothing has been read yet."""
-        self.reading = reading
-        self.paint()
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         if self.reading is None:

@@ -2,8 +2,8 @@
 
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
-from cttui.ui.cells import Cells
 from cttui.ui.lines import Line, Run, fit, width_of
+from cttui.ui.widgets.table_line import TableLine
 
 WARN, FULL = 0.8, 0.95
 """From 80 % on a burst fills it; from 95 % on, once a packet was lost, the garbage collector takes what is not ASSURED."""
@@ -49,20 +49,9 @@ def percent(share: float) -> str:
     return f"{share:.0%}"
 
 
-class Gauge(Cells):
+class Gauge(TableLine):
     """One line: bar, entries / limit, percent, free slots; a second one, where there is room, with what
     lies behind it: buckets, entries without room in the store, why conntrack is (not) active."""
-
-    DEFAULT_CSS = "Gauge { height: 1; }"
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.reading: TableReading | None = None
-
-    def show(self, reading: TableReading | None) -> None:
-        """Show a reading; None: nothing has been read yet."""
-        self.reading = reading
-        self.paint()
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         reading = self.reading

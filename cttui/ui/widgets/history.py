@@ -3,9 +3,9 @@
 import math
 
 from cttui.model import words
-from cttui.model.table import Series, TableReading
-from cttui.ui.cells import Cells
+from cttui.model.table import Series
 from cttui.ui.lines import Line, Run, fit, width_of
+from cttui.ui.widgets.table_line import TableLine
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 ALARMS = {"drop", "early_drop", "insert_failed", "chaintoolong"}
@@ -48,19 +48,8 @@ def blocks(values: list[float], width: int) -> str:
     return "".join(cells).ljust(width)
 
 
-class Rates(Cells):
+class Rates(TableLine):
     """The rates that tell whether something is being lost, in one line of 80 cells or a few more."""
-
-    DEFAULT_CSS = "Rates { height: 1; }"
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self.reading: TableReading | None = None
-
-    def show(self, reading: TableReading | None) -> None:
-        """Show a reading; None: nothing has been read yet."""
-        self.reading = reading
-        self.paint()
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         """As many of them as fit, each with its past where there is room for all that have one."""
