@@ -37,7 +37,7 @@ keys: $(VENV)/.ready-dev
 	@for page in keys tales_doc settings man completion; do $(BIN)/python tools/make_$$page.py || exit; done
 
 docs: $(VENV)/.ready-docs keys
-	$(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "site/index.html"
 
 # Real runs in the sandbox; some of them fill its table for seconds.
