@@ -40,6 +40,8 @@ class Dashboard(Panels):
         """A trace was armed by hand: the banner follows it."""
         self.pending = ""
         """What the banner says of settings that will be put back."""
+        self._reverting = ""
+        """Those settings, for when the probe's end puts them back."""
         self.trouble: Fault | None = None
         """Why the table was not filled as asked for at the start; Escape takes it away."""
         self.lean = False
@@ -149,11 +151,13 @@ class Dashboard(Panels):
             + (f"in {t.reverts_in_s:.0f} s" if t.reverts_in_s is not None else "at exit")
             for t in due
         )
-        if self.pending:
-            self.pending += f": {self._key('tunables')} keeps or undoes it"
+        self._reverting = ", ".join(f"{t.name} to {t.reverts_to}" for t in due)
 
     def say(self) -> None:
         """Bring the banner, and in presenter mode the big digits, up to date."""
+        if self.state.phase is Phase.DEAD and self._reverting:
+            # The warden does it, which outlives the probe; whether it has is for the next probe to read.
+            self.pending, self._reverting = f"put back as the probe ended: {self._reverting}", ""
         lines = faults.banner(
             self.answer, self.state.welcome, self.burst, self.pending, self._key, self.trouble,
             self.journeys if self.tracing or (self.burst is not None and self.burst.kind == "fire") else None,
@@ -175,6 +179,7 @@ class Dashboard(Panels):
         other_target = state.target != self.state.target
         self.state = state
         if state.phase is Phase.OPENING:
+            self.pending = self._reverting = ""
             self.burst = None  # it was another sandbox's
             self.trouble = None
         if other_target:
@@ -194,6 +199,7 @@ class Dashboard(Panels):
             for figure in self._figures:
                 figure.show(None)
             self.statistics.show(None)
+        if other_target or state.phase is Phase.DEAD:
             self.say()
         self.hooks.unread = faults.cannot(state.welcome, "rules") or "Not read yet."
         self.hooks.paint()

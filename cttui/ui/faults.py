@@ -193,12 +193,9 @@ def banner(
     """Lines between the figures and the flows, each as (what stands at the left, what at the right edge)."""
     lines: list[tuple[Line, Line]] = []
     if pending.strip():
-        lines.append(
-            (
-                ((" ! ", "level-warn"), (pending, "level-warn")),
-                ((f"{key('tunables')} ", "key"), ("keep or undo ", "muted")),
-            )
-        )
+        dead = pending.startswith("put back")
+        tail = () if dead else ((f"  {key('tunables')} ", "key"), ("keep or undo ", "muted"))
+        lines.append((((" ! ", "level-warn"), (pending, "level-warn")), tail))
     if trouble is not None:
         words = f"not filled: {clean(trouble.sentence)}"
         lines.append(

@@ -17,6 +17,7 @@ from live import Live, live
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.model.messages import Ask, Set
+from cttui.ui.session import Phase
 from cttui.ui.write_actions import collect, delete
 
 pytestmark = pytest.mark.kernel
@@ -103,6 +104,21 @@ async def test_the_countdown_stands_on_the_dashboard_and_leaving_puts_back(host:
         await d.until(f"{LOOSE} goes back to 1 in")
         assert _value(host) == "0"
     await _until_value(host, "1")
+
+
+async def test_a_dead_probe_leaves_no_countdown(host: Any) -> None:
+    async with live(_target(host)) as d:
+        await _change(d)
+        await d.press("y")
+        await d.until("back to 1 in")
+        await d.press("escape")
+        await d.until(f"{LOOSE} goes back to 1 in")
+        d.app.session._link()._process.kill()  # type: ignore[union-attr]
+        await d.until(f"put back as the probe ended: {LOOSE} to 1")
+        assert "goes back" not in d.text and "keep or undo" not in d.text
+        await _until_value(host, "1")
+        await d.press("R")
+        await d.until(lambda: d.app.session.state.phase is Phase.LIVE and "put back as" not in d.text)
 
 
 async def test_kept_stays_after_leaving(host: Any) -> None:
