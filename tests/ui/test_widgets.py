@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.message import Message
 
-from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule
+from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule, Stage
 from cttui.model.packet import PacketPage
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui import theme
@@ -19,7 +19,7 @@ from cttui.ui.widgets.breakdown import Breakdown
 from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.gauge import Gauge, bar, percent
 from cttui.ui.widgets.groups import Groups
-from cttui.ui.widgets.history import Rates, blocks, number
+from cttui.ui.widgets.history import Rates, blocks, number, past
 from cttui.ui.widgets.hook_path import HookPath
 from cttui.ui.widgets.packet_log import PacketLog
 from cttui.ui.widgets.statistics import Statistics
@@ -139,6 +139,12 @@ def test_blocks_and_numbers() -> None:
     assert [number(x) for x in (0, 7, 0.5, 1234, 123456, s.NAN)] == ["0", "7", "0.5", "1,234", "123k", "–"]
 
 
+def test_the_past_alarms_where_something_was_lost() -> None:
+    assert past(Series("drop", [0.0, 3.0, 0.0]), 3)[1] == "history-alarm"
+    assert past(Series("drop", [3.0, s.NAN, 0.0]), 2)[1] == "history", "what is lost has left the picture"
+    assert past(Series("new", [3.0]), 3)[1] == "history"
+
+
 async def test_statistics_say_what_they_mean() -> None:
     lines = await shown(Statistics(), s.table(), (100, 50))
     text = " ".join(" ".join(lines).split())
@@ -186,6 +192,17 @@ async def test_compact_hooks_without_stage_counters_say_at_least() -> None:
     assert lines[1] == " raw ≥10 ──▶ mangle ≥7", "nothing says that they were for this machine"
     lines = await shown(HookPath(), HooksReading(), (80, 3))
     assert "No rules and no stage counters." in lines[1]
+
+
+async def test_compact_hooks_say_what_joins_on_the_way_out() -> None:
+    def through(stage: Stage) -> Stage:
+        n = {"forward": 80, "postrouting": 87, "output": 7}.get(stage.hook, stage.packets)
+        return msgspec.structs.replace(stage, packets=n)
+
+    stages = [through(stage) for stage in s.hooks().stages]
+    lines = await shown(HookPath(), s.hooks(stages=stages, losses=[]), (80, 5))
+    out = next(line for line in lines if "device" in line)
+    assert "──▶ + FORWARD 80 ──▶ POSTROUTING 87 ──▶ device" in out
 
 
 async def test_compact_hooks_say_which_rule_drops_now() -> None:

@@ -175,6 +175,8 @@ def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
     for _, names, arrival in PATHS:
         items: list[Item] = []
         for hook in names:
+            if hook == "postrouting" and items and (routed := _last_stage(hooks.get("forward", []))):
+                items.append(Item("stage", "+ FORWARD", routed))  # 2 ──▶ 82 would be no path
             items += _summary_of(hook, hooks.get(hook, []), reading)
         busy = max(
             (max(item.packets or 0, item.loss.packets if item.loss else 0) for item in items), default=0
@@ -192,6 +194,12 @@ def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
     out = [entry for entry in out if entry[0]] or out  # what stands still says nothing beside what moves
     out.sort(key=lambda entry: -entry[0])
     return [(titles, items, arrival) for _, titles, items, arrival in out]
+
+
+def _last_stage(entries: list[tuple[int, Chain | list[Stage] | None]]) -> int:
+    """Packets that left a hook, 0 where no stage counts them."""
+    points = [entry for _, entry in entries if isinstance(entry, list)]
+    return total(points[-1])[0] if points else 0
 
 
 def _summary_of(
