@@ -30,6 +30,7 @@ from cttui.ui.dashboard import Dashboard
 from cttui.ui.pasts import Pasts
 from cttui.ui.session import Phase, Session, State
 from cttui.ui.terminal import TerminalDriver
+from cttui.ui.typing_order import TypingOrder
 from cttui.ui.view import View
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ MOST_NOTICES = 30
 LEVELS: dict[str, SeverityLevel] = {"error": "error", "warning": "warning"}
 
 
-class Program(App[None]):
+class Program(TypingOrder):
     """See the module. `keys` is the person's keymap: action id → keys."""
 
     TITLE = "cttui"
@@ -179,24 +180,6 @@ class Program(App[None]):
         self.stylesheet.set_variables(self._painted_in)
 
     # ------------------------------------------------------------ actions
-
-    async def on_event(self, event: events.Event) -> None:
-        """Carry a key of the dashboard out before the next is looked at.
-
-        Textual sends each to what is in focus and carries it out when it comes back from there. Of a filter typed
-        or pasted behind its key, letters then went to the flows meanwhile, and `d` asked to delete one.
-        """
-        if (
-            isinstance(event, events.Key)
-            and not event.is_forwarded
-            and self.screen is self.dashboard
-            and not isinstance(self.focused, Input)
-            and (
-                await self._check_bindings(event.key, priority=True) or await self._check_bindings(event.key)
-            )
-        ):
-            return
-        await super().on_event(event)
 
     def action_act(self, id_: str) -> None:
         """A key of the application."""
