@@ -91,7 +91,7 @@ class Telling:
         if self.phase == BEFORE or not self.step:
             return self.tale.title
         step = f"Step {self.step} of {len(self.tale.steps)}: {self.tale.steps[self.step - 1].caption}"
-        return f"{step} Predict first." if self.phase == HELD else step
+        return f"{step}. Predict first." if self.phase == HELD else step
 
     def story(self, next_key: str, run_key: str) -> Paragraphs:
         """What stands beside the table: the story before, the step while it runs, the explanation after."""

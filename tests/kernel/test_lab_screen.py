@@ -79,7 +79,7 @@ async def test_a_room_sees_the_step_as_a_caption() -> None:
     async with live(targets.sandbox(), (120, 40)) as d:
         await _open(d, "conntrack-by-use")
         await d.press("f9", "n")
-        await d.until("Step 1 of 3: Without any rule that refers to conntrack Predict first.")
+        await d.until("Step 1 of 3: Without any rule that refers to conntrack. Predict first.")
         assert "n  step by step" in d.text and "▀" in d.text
         await d.press("f9")
         await d.until(lambda: "Predict first." not in d.text)
