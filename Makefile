@@ -34,7 +34,7 @@ bench: $(VENV)/.ready-dev
 
 # Pages made from the program: keys, tales, settings, manual page, completions.
 keys: $(VENV)/.ready-dev
-	@for page in keys tales_doc settings man completion; do $(BIN)/python tools/make_$$page.py || exit; done
+	@for page in keys tales_doc settings man completion files; do $(BIN)/python tools/make_$$page.py || exit; done
 
 docs: $(VENV)/.ready-docs keys
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -107,13 +106,6 @@ def test_a_twin_keeps_the_predictions_and_holds_no_ipv4(tale: Tale) -> None:
     assert [step.expect for step in other.steps] == [step.expect for step in tale.steps]
     words = " ".join(word for step in other.steps for move in step.moves for word in move.words)
     assert not re.search(r"\d+\.\d+\.\d+\.\d+|\biptables", words)
-
-
-def test_the_page_is_made_from_the_tales() -> None:
-    done = subprocess.run(
-        [sys.executable, "tools/make_tales_doc.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
 
 
 @every_tale

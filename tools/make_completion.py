@@ -4,16 +4,16 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import shtab
+from made import ROOT, keep
 
 from cttui.cli.parser import build_parser
 from cttui.lab.tales import ALL
 
-FOLDER = Path(__file__).resolve().parents[1] / "cttui" / "cli" / "completions"
+FOLDER = ROOT / "cttui" / "cli" / "completions"
 SHELLS = ("bash", "zsh", "fish")
-THEMES = Path(__file__).resolve().parents[1] / "themes"
+THEMES = ROOT / "themes"
 NETNS = {
     "bash": "_cttui_netns",
     "zsh": "{compadd -- /run/netns/*(N:t)}",
@@ -54,16 +54,7 @@ def script(shell: str) -> str:
 
 def main(argv: list[str]) -> int:
     """0 if the files are right or were written."""
-    FOLDER.mkdir(exist_ok=True)
-    wrong = 0
-    for shell in SHELLS:
-        path, text = FOLDER / f"cttui.{shell}", script(shell)
-        if "--check" not in argv:
-            path.write_text(text, "utf-8")
-        elif not path.exists() or path.read_text("utf-8") != text:
-            print(f"{path} is out of date: run tools/make_completion.py", file=sys.stderr)
-            wrong = 1
-    return wrong
+    return keep({FOLDER / f"cttui.{shell}": script(shell) for shell in SHELLS}, argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Write docs/keys.md from the actions and the widgets' own bindings; `--check` only says whether it is right."""
 
 import sys
-from pathlib import Path
+
+from made import ROOT, keep
 
 from cttui.ui import actions
 from cttui.ui.column_chooser import ColumnChooser
@@ -13,7 +14,7 @@ from cttui.ui.widgets.flow_table import FlowTable
 from cttui.ui.widgets.groups import Groups
 from cttui.ui.widgets.packet_log import PacketLog
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "keys.md"
+PAGE = ROOT / "docs" / "keys.md"
 WIDGETS = (
     ("Moving in a panel or list", Rows), ("In the flow table", FlowTable), ("In the groups", Groups),
     ("In the packet log", PacketLog), ("While typing a filter", FilterBar), ("In the settings", Tunables),
@@ -58,15 +59,7 @@ def _cell(text: str) -> str:
 
 def main(argv: list[str]) -> int:
     """0 if the page is right or was written."""
-    text = page()
-    if "--check" in argv:
-        if PAGE.exists() and PAGE.read_text("utf-8") == text:
-            return 0
-        print("docs/keys.md is not what the actions say: run tools/make_keys.py", file=sys.stderr)
-        return 1
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(text, "utf-8")
-    return 0
+    return keep({PAGE: page()}, argv)
 
 
 if __name__ == "__main__":

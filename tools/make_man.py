@@ -5,14 +5,15 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
+
+from made import ROOT, keep
 
 from cttui import __version__
 from cttui.cli.parser import DESCRIPTION, EXAMPLES, build_parser
 
 DATE = "2026-11-24"
 """Of the last change to what the page says (man-pages(7))."""
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "cttui.1"
+PAGE = ROOT / "docs" / "cttui.1"
 
 EXIT = (
     ("0", "Done."),
@@ -145,14 +146,7 @@ def page() -> str:
 
 def main(argv: list[str]) -> int:
     """0 if the page is right or was written."""
-    text = page()
-    if "--check" in argv:
-        if PAGE.exists() and PAGE.read_text("utf-8") == text:
-            return 0
-        print("docs/cttui.1 is not what the parser says: run tools/make_man.py", file=sys.stderr)
-        return 1
-    PAGE.write_text(text, "utf-8")
-    return 0
+    return keep({PAGE: page()}, argv)
 
 
 if __name__ == "__main__":

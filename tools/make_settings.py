@@ -1,11 +1,12 @@
 """Write the table of settings in docs/configuration.md from cttui/client/config.py; `--check` only says whether it is right."""
 
 import sys
-from pathlib import Path
+
+from made import ROOT, keep
 
 from cttui.client.config import SETTINGS, Setting, full_name
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "configuration.md"
 BEGIN, END = "<!-- settings: made by tools/make_settings.py -->\n", "<!-- end -->\n"
 
 
@@ -45,14 +46,7 @@ def page(text: str) -> str:
 
 def main(argv: list[str]) -> int:
     """0 if the page is right or was written."""
-    text = PAGE.read_text("utf-8")
-    if "--check" not in argv:
-        PAGE.write_text(page(text), "utf-8")
-        return 0
-    if page(text) == text:
-        return 0
-    print("docs/configuration.md is not what the settings say: run tools/make_settings.py", file=sys.stderr)
-    return 1
+    return keep({PAGE: page(PAGE.read_text("utf-8"))}, argv)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Writes docs/tales.md from the tales' literals: `python tools/make_tales_doc.py [--check]`."""
 
 import sys
-from pathlib import Path
+
+from made import ROOT, keep
 
 from cttui.lab.predictions import shown
 from cttui.lab.tale import Tale
 from cttui.lab.tales import TALES
 
-PATH = Path(__file__).resolve().parent.parent / "docs" / "tales.md"
+PAGE = ROOT / "docs" / "tales.md"
 HEAD = """\
 # Tales
 
@@ -77,18 +78,10 @@ def _chapter(tale: Tale) -> str:
     )
 
 
-def main() -> int:
-    """Write the page, or with --check say whether it is up to date."""
-    text = page()
-    if "--check" in sys.argv[1:]:
-        if PATH.exists() and PATH.read_text(encoding="utf-8") == text:
-            return 0
-        print(f"{PATH} is out of date: run tools/make_tales_doc.py", file=sys.stderr)
-        return 1
-    PATH.parent.mkdir(exist_ok=True)
-    PATH.write_text(text, encoding="utf-8")
-    return 0
+def main(argv: list[str]) -> int:
+    """0 if the page is right or was written."""
+    return keep({PAGE: page()}, argv)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

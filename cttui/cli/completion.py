@@ -1,4 +1,4 @@
-"""`cttui completion`: the completion of a shell, made from the parser by tools/make_completion.py."""
+"""Completion scripts of the shells, made from the parser by tools/make_completion.py."""
 
 from pathlib import Path
 
