@@ -3,7 +3,8 @@
 from textual.message import Message
 
 from cttui.lab.form import Fields
-from cttui.ui.lines import Line, clip, pad
+from cttui.ui.lines import Line, pad, width_of
+from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 
 
@@ -44,10 +45,10 @@ class Form(Rows):
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         if self.fields is None:
-            return [((" " + clip(self.why_not, width - 1), "muted"),)]
+            return wrap(f" {self.why_not}", width, "muted")
         lines: list[Line] = []
         room = self.row_width(width)
-        label_width = min(28, room // 2)
+        label_width = min(max(width_of(label) for _, _, label, _, _ in self._rows), room // 2)
         for i in range(self.top, min(self.total, self.top + self.visible_rows)):
             _, _, label, value, default = self._rows[i]
             here = self.cursor_style if i == self.cursor else ""

@@ -57,7 +57,11 @@ class Colours:
         app = self._app
         ours = [t for t in app.available_themes.values() if not t.name.startswith("textual")]
         names = {t.name for t in theme.load_themes()[0]}
-        entries = [Entry(t.name, t.name, "dark" if t.dark else "light") for t in ours if t.name in names]
+        entries = [
+            Entry(t.name, t.name, f"on a {'dark' if t.dark else 'light'} ground")
+            for t in sorted(ours, key=lambda t: t.name)
+            if t.name in names
+        ]
         chosen = await app.push_screen_wait(Choose("Colours", entries, app.theme))
         if chosen is not None:
             app.theme = app.memory.theme = chosen

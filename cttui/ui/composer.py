@@ -4,6 +4,7 @@ The line is the burst; presets write it, the form reads it and writes it back.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -24,10 +25,16 @@ from cttui.ui.fields import Field, Label, Says
 from cttui.ui.numbers import whole
 
 HINTS = {
+    "line": "as in scapy; (10000,10009) is a range, [53,443] a list, RandIP() and RandShort() something else each time",
+    "form": "Enter changes a field. In grey: what the packet has where the line leaves it out.",
     "count": "packets, or seconds: 10s",
     "rate": "packets a second; 0: as fast as possible",
     "seed": "a whole number repeats the burst exactly; random: other packets each time",
 }
+
+
+ROOMY = 170
+"""Columns from which on what each preset is stands beside its name."""
 
 
 def _count(text: str, pps: float) -> tuple[int, str]:
@@ -62,7 +69,9 @@ class Composer(Dialog[Burst | None]):
     Composer #count, Composer #rate, Composer #seed { width: 12; margin-right: 2; }
     Composer #what { height: 2; }
     Composer #choices { height: 1fr; margin-top: 1; }
-    Composer #presets { width: 1fr; height: 1fr; }
+    Composer #presets { width: 18; height: 1fr; }
+    Composer.roomy #presets { width: 110; }
+    Composer #about { height: 2; margin-top: 1; }
     Composer #form { width: 1fr; height: 1fr; margin-left: 1; }
     """
 
@@ -70,6 +79,8 @@ class Composer(Dialog[Burst | None]):
         super().__init__()
         self._burst = burst
         self._memory = memory
+        self._words: dict[str, str] = {}
+        """By entry of the list: what it is."""
 
     def compose(self) -> ComposeResult:
         b = self._burst
@@ -89,21 +100,31 @@ class Composer(Dialog[Burst | None]):
             with Horizontal(id="choices"):
                 yield Menu(self._entries(), marks=False, id="presets")
                 yield Form()
+            yield Says(id="about")
             yield Buttons(
                 [Button("fire", "Enter", "fire"), Button("", "Tab", "next"), Button("save", "Ctrl+S", "save by name"),
                  Button("esc", "Esc", "close")]
             )  # fmt: skip
 
     def _entries(self) -> list[Entry]:
+        """Bursts to start from, with what they are where there is room to say it of all of them."""
         saved = [
-            Entry(f"saved:{name}", name, f"{b.count:,} × yours (Del forgets it)")
+            Entry(f"saved:{name}", name, f"yours: {burst.sentence} (Del forgets it)")
             for name, b in sorted(self._memory.bursts.items())
+            for burst in (Burst(b.line, b.count, b.rate_pps, b.seed),)
         ]
-        return saved + [Entry(f"preset:{p.name}", p.name, p.summary) for p in PRESETS]
+        entries = saved + [Entry(f"preset:{p.name}", p.name, p.summary) for p in PRESETS]
+        self._words = {entry.id: entry.help for entry in entries}
+        return entries if self.has_class("roomy") else [replace(entry, help="") for entry in entries]
 
     def on_mount(self) -> None:
         self.query_one("#line", Field).focus()
+        self.query_one("#presets", Menu).pointed = self._hint
         self._judge()
+
+    def on_resize(self) -> None:
+        self.set_class(self.app.size.width >= ROOMY, "roomy")
+        self.query_one("#presets", Menu).show(self._entries())
 
     # ------------------------------------------------------------ reading what stands there
 
@@ -138,16 +159,22 @@ class Composer(Dialog[Burst | None]):
         if burst is None:
             what.say(" " * 6 + problem if problem.lstrip().startswith("^") else problem, "error-text")
         else:
-            hint = HINTS.get(self.focused.id or "", "") if self.focused is not None else ""
-            what.say(f"{describe(burst.line, burst.count, burst.rate_pps)}\n{hint}", "muted")
+            what.say(describe(burst.line, burst.count, burst.rate_pps), "muted")
         form = self.query_one(Form)
         try:
             form.show(from_notation(self._value("line")))
         except ComposeError as e:
             form.show(None, e.message)
 
+    def _hint(self) -> None:
+        """What can be done where the focus is; of a preset, what it is."""
+        here = self.focused.id or "" if self.focused is not None else ""
+        entry = self.query_one("#presets", Menu).current
+        of_preset = self._words.get(entry.id, "") if entry is not None and here == "presets" else ""
+        self.query_one("#about", Says).say(of_preset or HINTS.get(here, ""))
+
     def on_descendant_focus(self) -> None:
-        self._judge()
+        self._hint()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()

@@ -194,6 +194,7 @@ class Dashboard(Panels):
             self.packets.narrow(filter_text="", flow_key=0)
             self.packets.clear()
             self.packets.show(PacketPage())
+            self.packets.unread = True
             self.journeys, self.tracing = None, False
             self.groups.clear()
             for figure in self._figures:

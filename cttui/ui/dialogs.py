@@ -102,7 +102,7 @@ class Confirm(Dialog[str | None]):
         super().__init__()
         self.title_text = title
         self._paragraphs = paragraphs
-        self._buttons = [*buttons, Button("", "Esc", "no" if danger else "close")]
+        self._buttons = [*buttons, Button("", "Esc", "no")]
         self._danger = danger
 
     def compose(self) -> ComposeResult:
@@ -208,7 +208,8 @@ class Menu(Rows):
     def lay_out(self, width: int, height: int) -> list[Line]:
         self.settle()
         room = self.row_width(width)
-        label = min(max((width_of(e.label) for e in self.entries), default=0), room * 2 // 3)
+        most = room * 2 // 3 if any(e.help for e in self.entries) else room
+        label = min(max((width_of(e.label) for e in self.entries), default=0), most)
         lines: list[Line] = []
         for i in range(self.top, min(self.total, self.top + height)):
             entry = self.entries[i]

@@ -132,7 +132,7 @@ def summary(job: Job) -> str:
     if job.fault is not None:
         return f"{name}  {clean(job.fault.sentence)} {clean(job.fault.remedy)}".rstrip()
     if result is None:
-        return clean(job.sentence) or f"{job.kind} {job.state}"
+        return clean(job.sentence) or f"{name}  {job.state}"
     if result.answer and not result.sent:
         return clean(result.answer)
     parts = [f"burst  sent {result.sent:,}"]

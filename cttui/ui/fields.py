@@ -5,7 +5,7 @@ from textual.widgets import Input
 
 from cttui.model.safe import clean
 from cttui.ui.cells import Cells
-from cttui.ui.lines import Line, clip, width_of
+from cttui.ui.lines import Line, clip_words, width_of
 from cttui.ui.prose import wrap
 
 
@@ -66,6 +66,6 @@ class Says(Cells):
             lines += (
                 wrap(part, width, self._style)
                 if width_of(part) > width and height > 1
-                else [((clip(part, width), self._style),)]
+                else [((clip_words(part, width), self._style),)]
             )
         return lines[:height]

@@ -95,7 +95,7 @@ class FilterBar(Vertical):
         with Horizontal():
             yield Prompt()
             yield Field(id="filter-field")
-        yield Says(EXAMPLES, id="filter-says")
+        yield Says(id="filter-says")
 
     def open(self, text: str, past: list[str], panel: str = "flows") -> None:
         """Begin typing on top of `text`; `past` are earlier filters, the last first; `panel` flows or packets."""
@@ -106,6 +106,7 @@ class FilterBar(Vertical):
         field.value = text
         field.cursor_position = len(text)
         self.add_class("open")
+        self._say(text)
         self.screen.set_focus(field)  # at once: the next key is the first of the filter
 
     def close(self) -> None:
@@ -123,6 +124,12 @@ class FilterBar(Vertical):
             return
         field = self.query_one(Field)
         text = field.value  # newer than the event's where keys come quickly
+        if self._say(text):
+            self.post_message(self.Applied(text, False, self.panel))
+
+    def _say(self, text: str) -> bool:
+        """What is wrong with the filter, or what could be typed next. Whether it is right."""
+        field = self.query_one(Field)
         sentence, column, suggestion = self._judge(text)
         says = self.query_one(Says)
         if not sentence:
@@ -137,12 +144,12 @@ class FilterBar(Vertical):
                     else "Enter keeps it, Esc takes it back"
                 )
             )
-            self.post_message(self.Applied(text, False, self.panel))
-            return
+            return True
         hint = f" Did you mean {suggestion}?" if suggestion else ""
         offset = len(PROMPT) + column - int(field.scroll_offset.x)
         pointer = " " * offset + "^ " if 0 <= offset < self.size.width // 2 else f"   column {column + 1}: "
         says.say(f"{pointer}{sentence}.{hint}", "error-text")
+        return False
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()

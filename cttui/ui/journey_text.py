@@ -100,7 +100,7 @@ def packet_label(journey: Journey) -> str:
 
 def stage_words(label: str) -> tuple[str, str]:
     """A stage's name on two lines: ("raw", "PRE"), ("conn-", "track"), ("ip6 filter", "IN"), ("filter", "IN leg.")."""
-    whole = {"conntrack": ("conn-", "track"), "delivered": ("deliv-", "ered"), "sent": ("sent", "")}
+    whole = {"conntrack": ("conn-", "track"), "delivered": ("", "delivered"), "sent": ("sent", "")}
     if label in whole:
         return whole[label]
     table, _, chain = clean(label).rpartition(" ")

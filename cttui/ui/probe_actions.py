@@ -198,7 +198,8 @@ class ProbeActions:
 
     async def _answer(self, question: Question) -> bool:
         button = Button("yes", "y", question.yes, "error-text" if question.of_host else "key")
-        dialog = Confirm(question.title, question.paragraphs, [button], danger=question.of_host)
+        spaced = [line for paragraph in question.paragraphs for line in (paragraph, "")][:-1]
+        dialog = Confirm(question.title, spaced, [button], danger=question.of_host)
         return await self.app.push_screen_wait(dialog) is not None
 
     async def tales(self) -> None:

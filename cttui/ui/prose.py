@@ -26,10 +26,23 @@ def wrap(text: str, width: int, style: str = "") -> list[Line]:
         if hanging is not None and len(hanging[0]) < width // 2
         else text[: len(text) - len(text.lstrip(" "))]
     )
-    pieces = textwrap.wrap(
-        text[len(first) :], max(10, width - len(first)), break_long_words=True, break_on_hyphens=False
-    )
+    pieces = _Wrapper(max(10, width - len(first)), break_on_hyphens=False).wrap(text[len(first) :])
     return [(((first if i == 0 else " " * len(first)) + piece, style),) for i, piece in enumerate(pieces)]
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """A word longer than a line, as scapy's notation is, goes on below behind one of its signs."""
+
+    def _handle_long_word(
+        self, reversed_chunks: list[str], cur_line: list[str], cur_len: int, width: int
+    ) -> None:
+        room = max(1, width - cur_len)
+        word = reversed_chunks[-1]
+        at = 1 + max(word.rfind(sign, 0, room) for sign in ",/)")
+        if at <= room // 2:
+            at = room
+        cur_line.append(word[:at])
+        reversed_chunks[-1] = word[at:]
 
 
 class Prose(Rows):

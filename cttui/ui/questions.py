@@ -88,9 +88,8 @@ def delete_question(flow: Flow, line: str, *, sandbox: bool) -> tuple[str, Parag
             )
         )
     elif not sandbox:
-        paragraphs.append(
-            "Without its entry, the connection's next packet makes a new one (with tcp_loose=1) or is INVALID."
-        )
+        tcp = " (with tcp_loose=1) or is INVALID" if flow.proto == f.IPPROTO_TCP else ""
+        paragraphs.append(f"Without its entry, the connection's next packet makes a new one{tcp}.")
     paragraphs.append("Exactly this entry is deleted, by tuple, zone and id; it can't be undone.")
     return "Delete this flow?", paragraphs
 

@@ -71,10 +71,10 @@ class TunableTable(Rows):
             style = ""
             if t.reverts_to:
                 when = f"in {t.reverts_in_s:.0f} s" if t.reverts_in_s is not None else "at exit"
-                says, style = f"back to {clean(t.reverts_to)} {when}: K keeps, U undoes", "level-warn"
+                says, style = f"back to {_figure(t.reverts_to)} {when}", "level-warn"
             elif t.writable and t.scope == "machine":
                 says = "yes: machine-wide"
-            rows.append((t.name, clean(t.value), says, style))
+            rows.append((t.name, _figure(t.value), says, style))
         for i, (name, value, says, style) in enumerate(
             rows[self.top : self.top + self.visible_rows], self.top
         ):
@@ -286,6 +286,11 @@ class Help(Cells):
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         return wrap(self._text, width, "muted")[:height]
+
+
+def _figure(value: str) -> str:
+    """A value as the kernel has it, grouped where it is a number."""
+    return f"{int(value):,}" if value.isascii() and value.isdigit() else clean(value)
 
 
 def _sentence(fault: Fault) -> str:

@@ -388,3 +388,25 @@ async def test_dialogs_are_ascii_without_unicode(play: Play) -> None:
             await d.until(lambda: len(d.app.screen_stack) == 2, asking=False)
             assert d.text.isascii(), key
             await d.press("escape")
+
+
+async def test_presets_are_whole_words_and_explained(play: Play) -> None:
+    async with play("ten-syns", (80, 24)) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("B")
+        await d.until("Compose a burst")
+        await d.press("shift+tab", "shift+tab", "down", "down")
+        assert "syn-flood6" not in d.text and "fragments" in d.text
+        assert "10,000 SYN from random sources and ports, at full speed" in d.text
+        assert "…" not in d.text, "no name, no label of a field is cut"
+        await d.pilot.resize_terminal(200, 60)
+        await d.until("10 stray ACK: picked up as ESTABLISHED, or INVALID, by nf_conntrack_tcp_loose")
+
+
+async def test_what_can_be_typed_is_not_cut(play: Play) -> None:
+    async with play("ten-syns", (80, 24)) as d:
+        await d.until("fire 10 SYNs")
+        await d.press("slash")
+        await d.until("src=10.0.0.0/8")
+        [said] = [line for line in d.text.split("\n") if "src=10.0.0.0/8" in line]
+        assert said.startswith("   src=") and said.endswith(" nat  not…"), said

@@ -94,7 +94,7 @@ async def test_80_columns_say_what_the_article_says() -> None:
         await begun(app, pilot, total=262144, fillers_hidden=262137)
         text = lines(app)
         assert text[0].startswith("━1 Flows━") and text[0].endswith("7 of 262,144 ━")
-        assert "262,137 filler hidden" in text[0] and "sort newest ▼" in text[0]
+        assert "262,137 fillers hidden" in text[0] and "sort newest ▼" in text[0]
         assert text[1].split() == ["PROTO", "STATE", "SOURCE", "DESTINATION", "TIMEOUT", "FLAGS"]
         assert text[2].split() == [
             "tcp",

@@ -173,8 +173,8 @@ async def table(made: JourneysReading | None, size: tuple[int, int], *keys: str)
 
 async def test_stages_are_named_where_there_is_room() -> None:
     lines = await table(reading(), (120, 20))
-    assert lines[1].split() == ["raw", "conn-", "mangle", "filter", "deliv-"]
-    assert lines[2].split() == ["#", "PACKET", "PRE", "track", "PRE", "IN", "ered", "END"]
+    assert lines[1].split() == ["raw", "conn-", "mangle", "filter"]
+    assert lines[2].split() == ["#", "PACKET", "PRE", "track", "PRE", "IN", "delivered", "END"]
     assert lines[3].split() == ["1", "198.51.100.2:10000", ">", "192.0.2.1:80", "[S]", *"✓✓✓✓✓", "delivered"]
     assert lines[10].split()[5:] == ["✓", "?", "·", "·", "·", "in", "conntrack:", "table", "full"]
     assert "✗ dropped here" in lines[0]

@@ -427,6 +427,9 @@ async def test_the_log_says_what_it_does_not_show() -> None:
     assert "SSH connection" in lines[1] and lines[2].startswith("   97% tcp 198.51.100.2 > 192.0.2.1 [S]")
     assert lines[2].endswith("most frequent of the newest 16,384")
     assert "The packet log is off." in (await shown(PacketLog(), PacketPage(), (80, 5)))[1]
+    unread = PacketLog()
+    async with Host(unread).run_test(size=(80, 5)):
+        assert "Not read yet." in unread.as_text(), "nobody has said that it is off"
     assert "No packets yet." in (await shown(PacketLog(), PacketPage(capturing=True), (80, 5)))[1]
 
 

@@ -121,6 +121,7 @@ def test_summary_in_one_line() -> None:
     assert "5 of 10" in faults.summary(Job(id=1, kind="fire", state="running", done=5, total=10))
     failed = Job(id=1, kind="fire", state="failed", fault=Fault("x", "It broke.", "Mend it."))
     assert faults.summary(failed) == "burst  It broke. Mend it."
+    assert faults.summary(Job(id=1, kind="fire", state="cancelled")) == "burst  cancelled"
 
 
 def test_losses_that_a_rule_meant_are_no_alarm() -> None:
@@ -215,6 +216,13 @@ def test_header_keeps_what_matters() -> None:
 
 def samples_target() -> Target:
     return Target("sandbox", "SANDBOX")
+
+
+def test_a_word_longer_than_a_line_goes_on_behind_one_of_its_signs() -> None:
+    notation = 'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,flags="S")'
+    lines = [line[0][0] for line in wrap(notation, 75)]
+    assert lines == ['IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,', 'flags="S")']
+    assert [line[0][0] for line in wrap("x" * 25, 10)] == ["x" * 10, "x" * 10, "x" * 5]
 
 
 def test_wrapping_hangs_beside_a_label() -> None:

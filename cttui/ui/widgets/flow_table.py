@@ -17,6 +17,7 @@ from textual.timer import Timer
 from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage
 from cttui.model.safe import clean
+from cttui.model.words import counted
 from cttui.ui.lines import Line, Run, clip, clip_middle, fit, pad, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Column, sensible, shares
@@ -74,7 +75,7 @@ class FlowTable(Rows):
         """What the heading says of the filter; the app sets it."""
         self.filtered_in = ""
         """Where that is done first: kernel, or cttui."""
-        self.empty: Sequence[str] = ("No flows.",)
+        self.empty: Sequence[str] = ("Not read yet.",)
         """Lines shown in an empty table; the app says why it is empty and which key helps."""
         self.page = FlowPage()
         self._chosen: list[str] = []
@@ -322,7 +323,7 @@ class FlowTable(Rows):
 
     def _say(self) -> None:
         page, arrow = self.page, "▼" if self.descending else "▲"
-        hidden = f"{page.fillers_hidden:,} filler hidden" if page.fillers_hidden else ""
+        hidden = f"{counted(page.fillers_hidden, 'filler')} hidden" if page.fillers_hidden else ""
         live = page.matched - page.ended
         shown = f"{live:,}" if live == page.total else f"{live:,} of {page.total:,}"
         if self._marks.begun is None:

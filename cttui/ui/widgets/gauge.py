@@ -2,6 +2,7 @@
 
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
+from cttui.model.words import counted
 from cttui.ui.lines import Line, Run, fit, width_of
 from cttui.ui.widgets.table_line import TableLine
 
@@ -104,7 +105,7 @@ class Gauge(TableLine):
             if reading.count is not None:
                 parts.append(f"{reading.count / reading.buckets:.2f} entries a bucket")
         if reading.filler:
-            parts.append(f"{reading.filler:,} filler")
+            parts.append(counted(reading.filler, "filler"))
         if reading.count is not None and reading.count > reading.held > 0:
             parts.append(f"{reading.count - reading.held:,} unconfirmed, dying or not read yet")
         if reading.active_why:

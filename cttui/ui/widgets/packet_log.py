@@ -18,6 +18,8 @@ from cttui.ui.rows import Rows
 
 _DIRECTIONS = {"broadcast": "bcast", "multicast": "mcast"}
 _AGGREGATE_SHARE = 4
+_LEAST_INFO = 12
+"""Cells from which on the beginning of a packet's last words says something."""
 """At most a quarter of the panel goes to the aggregate of the last second."""
 
 
@@ -39,6 +41,8 @@ class PacketLog(Rows):
     def __init__(self, *, key: str = "3", id: str | None = None) -> None:
         super().__init__(heading="Packets", key=key, id=id)
         self.page = PacketPage()
+        self.unread = True
+        """Nothing is known of the log yet."""
         self.following = True
         self.time_format = "absolute"
         """`absolute` or `delta`, see packet_words.time_words."""
@@ -84,7 +88,7 @@ class PacketLog(Rows):
             self.top, self.cursor, self._base = self.top + moved, self.cursor + moved, self._base + moved
         if page.total != self.page.total:
             self._came = page.total - self.page.total if self.page.total else 0
-        self.page, self.total = page, page.matched
+        self.page, self.total, self.unread = page, page.matched, False
         if self.following:
             self._to_end()
         self.settle()
@@ -186,6 +190,8 @@ class PacketLog(Rows):
             lines.append(((" " + clean(page.left_out), "muted"),))
         if not page.rows:
             said = self.empty[:1] if page.capturing else ("The packet log is off.", *self.empty[1:])
+            if self.unread:
+                said = ("Not read yet.",)
             if page.total and (self.filter_text or self.flow_key):
                 said = (
                     f"None of {counted(page.kept, 'packet')} in the log {self._only()}.",
@@ -238,7 +244,8 @@ class PacketLog(Rows):
         room = width - sum(width_of(text) for text, _ in start)
         flags = f"[{fields.flags}]" if fields.flags else fields.proto
         what = " ".join((f"{fields.source} > {fields.destination}", flags)) if fields.source else flags
-        body = clean(" ".join(part for part in (what, f"len {fields.length}", fields.info) if part))
+        parts = [clean(part) for part in (what, f"len {fields.length}", fields.info) if part]
+        body = " ".join(parts)
         # Addresses and flags say which packet, the fate says what became of it: both before everything else.
         state = clean(row.ct_state)
         fate, fate_style = fate_words(row.fate) if row.fate else (state, "fate-passed")
@@ -247,7 +254,7 @@ class PacketLog(Rows):
         if row.fate and state and width_of(body) + width_of(fate) + width_of(state) + 4 <= room:
             end = [("  ", ""), (state, "muted"), *end]
         taken = sum(width_of(text) for text, _ in end)
-        runs = [*start, (pad(clip_words(body, room - taken), max(0, room - taken)), ""), *end]
+        runs = [*start, (pad(_shorter(parts, room - taken), max(0, room - taken)), ""), *end]
         if at == self.cursor and not self.following:
             return self.under_cursor(runs, width)
         return tuple(runs)
@@ -289,6 +296,21 @@ class PacketLog(Rows):
             f"{shown} packet{'' if page.total == 1 else 's'}" if page.total else "",
             (f"DROPPED {page.dropped:,} by the ring" if page.dropped else "", "fate-lost"),
         )
+
+
+def _shorter(parts: list[str], cells: int) -> str:
+    """As many parts as have room: of the last one its beginning where that says something, `len 4…` does not."""
+    said = clip(parts[0], cells)
+    for i, part in enumerate(parts[1:], 1):
+        room = cells - width_of(said) - 1
+        if width_of(part) > room:
+            if i < len(parts) - 1 or room < _LEAST_INFO:
+                return said
+            begun = clip_words(part, room)
+            whole = begun.rpartition(", ")[0]  # `seq 0…` rather than `seq 0, win…`
+            return f"{said} {whole}…" if whole else f"{said} {begun}"
+        said += f" {part}"
+    return said
 
 
 def _short(fate: str, cells: int) -> str:
