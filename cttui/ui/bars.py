@@ -49,7 +49,7 @@ def header_line(
             middle.append("read-only")
     right: list[Run] = []
     if state.recording:
-        right.append((" RECORDING ", "badge-frozen"))
+        right.append((" RECORDING ", "badge-past"))
     if state.phase is Phase.FROZEN:
         right.append((f" FROZEN {frozen_at} ", "badge-frozen"))
     elif state.phase is Phase.DEAD:
