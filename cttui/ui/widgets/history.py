@@ -48,6 +48,12 @@ def blocks(values: list[float], width: int) -> str:
     return "".join(cells).ljust(width)
 
 
+def past(series: Series, width: int) -> Run:
+    """The last `width` values; in the colour of alarm where they show a loss, not along a line of zeros."""
+    lost = series.name in ALARMS and any(value > 0 for value in series.values[-width:])
+    return blocks(series.values, width), "history-alarm" if lost else "history"
+
+
 class Rates(TableLine):
     """The rates that tell whether something is being lost, in one line of 80 cells or a few more."""
 
@@ -56,7 +62,7 @@ class Rates(TableLine):
         if self.reading is None:
             return []
         history = {series.name: series for series in self.reading.history}
-        parts: list[tuple[list[Run], Series | None, str]] = []
+        parts: list[tuple[list[Run], Series | None]] = []
         for name in ("new", "ended", "drop", "early_drop", "insert_failed", "invalid"):
             if name not in self.reading.rates and name not in history:
                 continue
@@ -72,17 +78,15 @@ class Rates(TableLine):
                 (f" {figure}", style),
             ]
             charted = name in ("new", "drop") or width >= 120
-            parts.append(
-                (runs, series if charted else None, "history-alarm" if name in ALARMS else "history")
-            )
-        while (taken := sum(2 + sum(width_of(text) for text, _ in runs) for runs, _, _ in parts) - 1) > width:
+            parts.append((runs, series if charted else None))
+        while (taken := sum(2 + sum(width_of(text) for text, _ in runs) for runs, _ in parts) - 1) > width:
             parts.pop()
-        charts = sum(series is not None for _, series, _ in parts)
+        charts = sum(series is not None for _, series in parts)
         usual = 8 if width >= 120 else 6
         cells = min(usual, (width - taken - 1) // charts - 1) if charts else 0
         line: list[Run] = []
-        for runs, series, style in parts:
+        for runs, series in parts:
             line += [("  " if line else " ", ""), *runs]
             if series is not None and cells >= 3:
-                line.append((" " + blocks(series.values, cells), style))
+                line += [(" ", ""), past(series, cells)]
         return [fit(line, width)]

@@ -6,7 +6,7 @@ from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui.lines import Line, Run, clip_words, pad
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
-from cttui.ui.widgets.history import ALARMS, blocks, number
+from cttui.ui.widgets.history import ALARMS, number, past
 
 _FLOWS = {
     "entries": "Entries that the table holds, by nf_conntrack_count, and how that went on.",
@@ -124,9 +124,7 @@ class Statistics(Rows):
             ),
         ]
         if chart and series is not None:
-            runs.append(
-                (" " + blocks(series.values, chart), "history-alarm" if name in ALARMS else "history")
-            )
+            runs += [(" ", ""), past(series, chart)]
         elif chart:
             runs.append((" " * (chart + 1), ""))
         return runs
