@@ -79,7 +79,9 @@ async def main():
 asyncio.run(main())
 heard = ""
 if tcpdump:
-    time.sleep(0.2)  # a block of its ring is handed over when it is full, or after a tenth of a second
+    for _ in range(20):
+        tcpdump.stdout.readline()
+    time.sleep(0.2)  # more, if there were more: a block of its ring is handed over after a tenth of a second
     tcpdump.terminate()
     heard = tcpdump.communicate()[1]
 report(heard=heard, incoming=incoming(listener), v4=counters(), v6=counters("ip6tables"), resets=sh("nstat -asz TcpOutRsts"), stats=stats())

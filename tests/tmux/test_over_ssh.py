@@ -30,6 +30,8 @@ line = 'IP(src="198.18.0.0/15",dst="192.0.2.1")/UDP(sport=RandShort(),dport=53)'
 count = 60000
 rate_pps = 500
 """
+CHURNS = "198.18."
+"""What is on screen once that burst runs; the word itself stands beside its key from the start."""
 
 
 class Line:
@@ -64,6 +66,10 @@ class Line:
             assert time.monotonic() < end, f"{text!r} did not come"
         return seen
 
+    def paints(self) -> bool:
+        """Whether anything comes, however slow the machine is."""
+        return bool(self.read(60))
+
     def count(self, seconds: float) -> int:
         """Bytes that come within `seconds`."""
         n, end = 0, time.monotonic() + seconds
@@ -87,8 +93,10 @@ class Line:
         """End the program."""
         os.kill(self.pid, signal.SIGTERM)
         end = time.monotonic() + 10
-        while os.waitpid(self.pid, os.WNOHANG)[0] == 0 and time.monotonic() < end:
+        while os.waitpid(self.pid, os.WNOHANG)[0] == 0:
             self.read(0.05)
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
         os.close(self.fd)
 
 
@@ -115,18 +123,19 @@ def test_an_empty_table_sends_nothing(line: Line) -> None:
 @pytest.mark.parametrize("dialog", DIALOGS)
 def test_neither_does_a_dialog_over_it(line: Line, dialog: str) -> None:
     line.press(DIALOGS[dialog])
-    assert line.count(2) > 0
+    assert line.paints()
     assert line.falls_silent()
 
 
 def test_a_dialog_over_a_busy_table_costs_no_more_than_the_table(line: Line) -> None:
     """A reading is 8 kB at most, dialog or not; while a burst runs there are two a second."""
     line.press("b")
-    line.until("burst")
+    line.until(CHURNS)
     for dialog in ("?", "\x1bOS", "\x10"):
         line.press(dialog)
         line.count(2)  # its own painting
-        assert 0 < line.count(4) < 4 * 2 * 8192
+        assert line.count(4) < 4 * 2 * 8192
+        assert line.paints()
         line.press("\x1b")
         line.count(1)
 
@@ -147,18 +156,18 @@ def test_sixteen_colours_are_the_terminals_own(tmp_path: Path) -> None:
 
 def test_a_frozen_view_and_an_unfocused_terminal_send_nothing_while_flows_come(line: Line) -> None:
     line.press("b")
-    line.until("burst")
-    assert line.count(2) > 0
+    line.until(CHURNS)
+    assert line.paints()
     line.press(" ")
     line.until("FROZEN")
     assert line.falls_silent(10)
     line.press(" ")
-    assert line.count(2) > 0
+    assert line.paints()
     line.press("\x1b[O")
     line.until("unfocused")
     assert line.falls_silent(10)
     line.press("\x1b[I")
-    assert line.count(2) > 0
+    assert line.paints()
 
 
 # ---------------------------------------------------------------- what a terminal goes through
