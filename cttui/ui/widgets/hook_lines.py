@@ -17,6 +17,7 @@ HISTORY = 10
 _WIDE = 84
 _RATES = 48
 """Narrower panels leave packets/s out: the rules' words matter more."""
+_LOADS = re.compile(r"-m \w+ (?=-)|counter ")
 _APPEND = re.compile(r"^-A \S+ ")
 
 
@@ -139,7 +140,7 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
             (policy, "verdict-drop" if chain.policy == "DROP" and chain.policy_packets else "muted"),
         ]
     else:
-        left = rule_runs(item)
+        left = rule_runs(item, words_width)
     packets = "" if item.packets is None else f"{item.packets:,}"
     pps = "" if item.pps is None else number(item.pps)
     runs = [*fit(left, words_width), (f" {packets:>9}", "hook-idle" if idle else "value")]
@@ -160,8 +161,8 @@ def _conntrack_words(here: Here) -> tuple[str, str]:
     return why.replace("Conntrack is on because of", "on by", 1), "muted"
 
 
-def rule_runs(item: Item) -> list[Run]:
-    """A rule's line without its figures."""
+def rule_runs(item: Item, width: int = 0) -> list[Run]:
+    """A rule's line without its figures; in `width` cells (0: any) with its verdict, whatever else is cut."""
     rule, idle = item.rule, not item.packets
     assert rule is not None
     text = _APPEND.sub("", clean(rule.text)) or "every packet"
@@ -169,8 +170,19 @@ def rule_runs(item: Item) -> list[Run]:
     style = "hook-idle" if idle else "verdict-drop" if drops else "hook"
     where = f"{item.name}  " if item.name else ""
     mark = "◆" if rule.conntrack else " "
+    if width:
+        text = brief(text, clean(rule.verdict), max(8, width - 10 - 2 * item.depth - width_of(where)))
     return [("  │ " + "  " * item.depth, "hook-idle"), (f"{rule.number:>3} ", "muted"), (mark + " ", "hook-conntrack" if not idle else "hook-idle"),
             (where, "label"), (clip(text, 400), style)]  # fmt: skip
+
+
+def brief(text: str, verdict: str, cells: int) -> str:
+    """A rule's words in so many cells: what only loads a match goes first, the verdict never."""
+    if width_of(text) > cells and '"' not in text:
+        text = _LOADS.sub("", text)
+    if width_of(text) <= cells or not verdict or width_of(verdict) > cells // 2:
+        return text
+    return f"{clip(text, cells - width_of(verdict) - 1)} {verdict}"
 
 
 def _backend(chain: Chain) -> str:
