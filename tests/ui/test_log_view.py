@@ -1,16 +1,15 @@
 """The log on screen beside the probe's log: a window scrolled back stays put while the log turns over."""
 
 import numpy as np
+from host import Host
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packet_samples import records, tcp
-from textual.app import App, ComposeResult
 
 from cttui.kernel.packet_columns import decode_headers
 from cttui.kernel.ring import PacketBatch
 from cttui.probe.packet_log import PacketLog as ProbeLog
 from cttui.probe.packet_log import PacketTuple
-from cttui.ui import theme
 from cttui.ui.widgets.packet_log import PacketLog
 
 
@@ -20,17 +19,6 @@ class NoFlows:
 
     def tuples_of(self, key: int) -> list[PacketTuple]:
         return []
-
-
-class Host(App[None]):
-    ENABLE_COMMAND_PALETTE = False
-    AUTO_FOCUS = None
-
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return theme.variable_defaults()
-
-    def compose(self) -> ComposeResult:
-        yield PacketLog()
 
 
 def more(log: ProbeLog, count: int) -> None:
@@ -49,7 +37,7 @@ def visible(widget: PacketLog) -> list[int]:
 
 
 async def test_following_shows_the_newest_and_back_stays_put() -> None:
-    app = Host()
+    app = Host(PacketLog())
     async with app.run_test(size=(80, 11)) as pilot:
         widget, log = app.query_one(PacketLog), ProbeLog(100)
         widget.focus()
@@ -77,7 +65,7 @@ async def test_following_shows_the_newest_and_back_stays_put() -> None:
 
 
 async def test_the_same_under_a_filter() -> None:
-    app = Host()
+    app = Host(PacketLog())
     async with app.run_test(size=(80, 11)) as pilot:
         widget, log = app.query_one(PacketLog), ProbeLog(200)
         widget.focus()
@@ -100,7 +88,7 @@ async def test_the_same_under_a_filter() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(["up", "pageup", "home", "down", "pagedown", "more", "much"]), max_size=25))
 async def test_no_window_moves_by_itself(moves: list[str]) -> None:
-    app = Host()
+    app = Host(PacketLog())
     async with app.run_test(size=(80, 9)) as pilot:
         widget, log = app.query_one(PacketLog), ProbeLog(60)
         widget.focus()
