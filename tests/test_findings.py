@@ -2,12 +2,12 @@
 
 import pytest
 
-from cttui.diagnosis import active_rules, network
+from cttui.diagnosis import active_rules, forecast, network
 from cttui.diagnosis.finding import ERROR, INFO, WARNING
 from cttui.diagnosis.findings import by_rule, findings, headline, is_full
 from cttui.model.hooks import ActiveRule, Loss
 from cttui.model.messages import Result
-from cttui.model.table import TableReading
+from cttui.model.table import Series, TableReading
 
 LIMIT = 262_144
 
@@ -122,6 +122,25 @@ def test_invalid_packets_that_a_rule_drops_are_a_warning_that_says_what_to_do() 
 ])  # fmt: skip
 def test_which_rules_drop_invalid_packets(text: str, is_one: bool) -> None:
     assert active_rules.drops_invalid(active(text)) is is_one
+
+
+@pytest.mark.parametrize(("counts", "more", "said"), [
+    ([100_000 + 1490 * i for i in range(12)], {}, "table full in 1 min 30 s if it goes on growing by 1,490 a second"),
+    ([float("nan")] * 6 + [100_000 + 1490 * i for i in range(6)], {}, "table full in 1 min 30 s if it goes on growing by 1,490 a second"),
+    ([100_000] * 11 + [120_000], {}, ""),  # a burst is no trend
+    ([100_000 - 1490 * i for i in range(12)], {}, ""),
+    ([100_000 + i for i in range(12)], {}, ""),  # two days away
+    ([100_000 + 1490 * i for i in range(5)], {}, ""),
+    ([100_000 + 1490 * i for i in range(12)], {"filler": 5}, ""),
+    ([100_000 + 1490 * i for i in range(12)], {"maximum": 0}, ""),
+])  # fmt: skip
+def test_a_table_that_fills_up_says_when_it_is_full(
+    counts: list[float], more: dict[str, int], said: str
+) -> None:
+    reading = table(LIMIT - 1490 * 95, history=[Series("entries", counts)], by_protocol={"udp": 9}, **more)
+    assert forecast.words(reading) == said
+    told = [x.what for x in findings(reading) if "full in" in x.what]
+    assert told == ([f"T{said[1:]}."] if said else [])
 
 
 def test_untracked_packets_matter_where_packets_are_dropped() -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from cttui.diagnosis import active_rules, network
+from cttui.diagnosis import active_rules, forecast, network
 from cttui.diagnosis.finding import ERROR, INFO, WARNING, Finding
 from cttui.model.hooks import ActiveRule, Loss
 from cttui.model.messages import Result
@@ -74,7 +74,8 @@ def _percent(share: float) -> str:
 
 def _contents(table: TableReading) -> tuple[str, ...]:
     """What the table holds most of, and how much of it can be evicted."""
-    most = sorted(table.by_state.items(), key=lambda pair: -pair[1])[:3]
+    stateless = {name: n for name, n in table.by_protocol.items() if name not in ("tcp", "sctp")}
+    most = sorted([*table.by_state.items(), *stateless.items()], key=lambda pair: -pair[1])[:3]
     if not most:
         return ()
     held = ", ".join(f"{clean(state)} {n:,}" for state, n in most)
@@ -144,6 +145,14 @@ def _table(table: TableReading) -> list[Finding]:
                 "A burst takes the rest: see what fills it.",
             )
         )
+    if said := forecast.words(table):
+        out.append(
+            Finding(
+                WARNING, f"{said[0].upper()}{said[1:]}.", _contents(table) if share < CROWDED else (),
+                "See what fills it: group by destination port, by source, by state. Shorter timeouts are for entries "
+                "to come; those that are there keep theirs, or are deleted.",
+            )
+        )  # fmt: skip
     half, tcp = table.by_state.get("SYN_SENT", 0), table.by_protocol.get("tcp", 0) - table.filler
     if half >= HALF_OPEN and half >= HALF_OPEN_SHARE * tcp:
         out.append(

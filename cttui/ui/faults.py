@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from cttui.diagnosis import forecast
 from cttui.diagnosis.findings import alarming, headline
 from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.packet import JourneysReading
@@ -214,6 +215,13 @@ def banner(
             lines.append(
                 (
                     ((" ! ", style), (loss, style)),
+                    ((f"  {key('explain')} ", "key"), ("explain ", "muted")),
+                )
+            )
+        elif soon := forecast.words(answer.table):
+            lines.append(
+                (
+                    ((" ! ", "level-warn"), (soon, "level-warn")),
                     ((f"  {key('explain')} ", "key"), ("explain ", "muted")),
                 )
             )

@@ -231,7 +231,16 @@ def _summary_of(
             elif before is None or changed:
                 before = item if stages is points[0] else None
         return
+    # Chains of one name are one step, of other families or backends: a packet meets those of its family only,
+    # and of these all that don't drop it.
+    steps: dict[str, list[Chain]] = {}
     for _, entry in entries:
         if isinstance(entry, Chain):
-            name = entry.chain if entry.table == "filter" else entry.table
-            yield Item("chain", name, at_least(entry), chain=entry, exact=False)
+            steps.setdefault(entry.chain if entry.table == "filter" else entry.table, []).append(entry)
+    for name, chains in steps.items():
+        least: dict[str, int] = {}
+        for chain in chains:
+            if (n := at_least(chain)) is not None:
+                least[chain.family] = max(n, least.get(chain.family, 0))
+        n = max(least.get("inet", 0), sum(n for family, n in least.items() if family != "inet"))
+        yield Item("chain", name, n if least else None, chain=chains[0], exact=False)
