@@ -200,7 +200,7 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
         out += [f"kernel    {clean(line, 160)}" for line in result.kernel_log[:6]]
     quiet = not any(result.stats.get(n) for n in ("drop", "insert_failed", "early_drop", "invalid"))
     if quiet and not any(loss.is_loss and not by_rule(loss) for loss in result.losses):
-        out.append(("losses    none that no rule meant: no conntrack statistic moved", "right"))
+        out.append(("losses    none but what rules dropped: no conntrack statistic moved", "right"))
     return out
 
 

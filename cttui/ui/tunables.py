@@ -58,9 +58,8 @@ class TunableTable(Rows):
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         name_w = max([len(t.name) for t in self.tunables] + [len(FREE)])
-        lines: list[Line] = [
-            ((f"  {pad('setting', name_w)}  {pad('value', 12, right=True)}  may be written?", "header"),)
-        ]
+        head = f"  {pad('setting', name_w)}  {pad('value', 12, right=True)}  may be written?"
+        lines: list[Line] = [((pad(head, width), "header"),)]
         if not self.tunables:
             return [*lines, (("  Not read yet.", "muted"),)]
         rows: list[tuple[str, str, str, str]] = []

@@ -122,26 +122,26 @@ class JourneyTable(Rows):
         self.header_rows = len(head)
         self.settle()
         body: list[Line] = []
+        row_w = self.row_width(width)
         for at in range(self.top, min(self.total, self.top + self.visible_rows)):
             i = at - reading.first
-            here = at == self.cursor
-            style = self.cursor_style if here else ""
-            runs: list[Run] = [(f"{at + 1:>{number},} ", style or "muted")]
+            runs: list[Run] = [(f"{at + 1:>{number},} ", "muted")]
             if not 0 <= i < len(reading.journeys):
-                body.append((*runs, ("…", "muted")))
+                runs.append(("…", "muted"))
+                body.append(self.under_cursor(runs, row_w) if at == self.cursor else tuple(runs))
                 continue
             journey = reading.journeys[i]
             label = labels.get(id(journey)) or text.packet_label(journey)
-            runs.append((pad(label, packet) + " ", style))
+            runs.append((pad(label, packet) + " ", ""))
             for stage in shown:
                 cell = journey.cells[stage] if stage < len(journey.cells) else "not reached"
                 mark, mark_style = text.MARKS.get(cell, ("–", "muted"))
-                runs.append((pad(mark, widths[stage]), style or mark_style))
+                runs.append((pad(mark, widths[stage]), mark_style))
             ended = (
                 "fate-passed" if journey.ended_ok else "muted" if journey.end == "under way" else "fate-lost"
             )
-            runs.append((pad(clip(clean(journey.end), end), end), style or ended))
-            body.append(tuple(runs))
+            runs.append((pad(clip(clean(journey.end), end), end), ended))
+            body.append(self.under_cursor(runs, row_w) if at == self.cursor else tuple(runs))
         return head + self.scrollbar(body, width)
 
     def _header(

@@ -255,7 +255,8 @@ class PacketLog(Rows):
             end = [("  ", ""), (state, "muted"), *end]
         taken = sum(width_of(text) for text, _ in end)
         runs = [*start, (pad(_shorter(parts, room - taken), max(0, room - taken)), ""), *end]
-        if at == self.cursor and not self.following:
+        # While following, the newest is what Enter and l act on; it is marked where they are heard.
+        if at == self.cursor and (self.has_focus or not self.following):
             return self.under_cursor(runs, width)
         return tuple(runs)
 
