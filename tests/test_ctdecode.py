@@ -175,6 +175,24 @@ def test_a_layout_that_lies_about_its_end_is_still_read() -> None:
     assert len(batch) == 3 and "use" not in batch.columns and batch.columns["id"].tolist() == [7, 7, 7]
 
 
+def test_a_layout_that_looks_like_another_is_not_taken_for_it() -> None:
+    """Same length, same first headers: the guess is wrong for one of them, and every header is compared."""
+    flow = _flow()
+    mark, use = m.be32(8, 5), m.be32(11, 9)
+    start = m.body(flow, frozenset({"mark", "use"}))
+    marked, used = (m.message(0x100, 2, start + tail, family=2) for tail in (mark + use, use + mark))
+    other = m.dumped(_flow(id=8, proto=6, state=3))  # not all of one length
+    decoder = Decoder(Interned())
+    for _ in range(3):
+        messages = [marked, used, other] * 20
+        found = {}
+        for batch in decoder.decode(*m.buffer_of(messages)):
+            values = zip(batch.columns["mark"].tolist(), batch.columns["use"].tolist(), strict=True)
+            found.update(zip(batch.positions.tolist(), values, strict=True))
+        assert found == {n: (0, 1) if n % 3 == 2 else (5, 9) for n in range(60)}
+    assert decoder.layouts == 3 and decoder.undecoded == 0
+
+
 def test_layouts_are_bounded() -> None:
     """A thousand layouts of one length, and of many lengths: nothing is lost, nothing grows."""
     decoder = Decoder(Interned())

@@ -1,14 +1,15 @@
 """Buffers of ctnetlink messages → batches of columns."""
 
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cttui.flows.batch import DESTROY, NEW, UPDATE, Batch
 from cttui.flows.columns import SCHEMA, Interned
-from cttui.kernel.ctlayout import FIRST, Layout, decode_one, fields_of, walk
-from cttui.kernel.ctwide import Wide
+from cttui.kernel.ctlayout import FIRST, decode_one, gather
+from cttui.kernel.ctwide import Layouts
 from cttui.kernel.netlink import HEADER, NLM_F_CREATE, NLM_F_EXCL
 
 CT_NEW, CT_GET, CT_DELETE = 1 << 8 | 0, 1 << 8 | 1, 1 << 8 | 2
@@ -51,25 +52,37 @@ def _chained(words: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Words at which messages begin, found without a loop: as far as it can be told, the last with its end open.
 
     Messages of one dump share type and flags, sequence number and port. Where these three stand, a message may
-    begin; where each such place is where the one before ends, none is by chance. Events share zeros: too many places.
+    begin; where each such place is where the one before ends, none is by chance. Of the three the port is the rarest
+    word. Events share zeros: too many places.
     """
     n = len(words)
-    if n < 8 or not words[2]:
+    if n < 8 or not words[2] or not words[3]:
         return np.zeros(0, np.int64)
-    alike = words[1 : n - 2] == words[1]
-    alike &= words[2 : n - 1] == words[2]
-    alike &= words[3:] == words[3]
-    at = np.flatnonzero(alike)
-    lengths = words[at].astype(np.int64)
+    at = np.flatnonzero(words[3:] == words[3])
+    alike = words.take(at + 1) == words[1]
+    alike &= words.take(at + 2) == words[2]
+    if not alike.all():
+        at = at[alike]
+    lengths = words.take(at).astype(np.int64)
     good = (at[:-1] + (lengths[:-1] + 3 >> 2) == at[1:]) & (lengths[:-1] >= _SHORTEST)
     return at if good.all() else at[: int(np.argmin(good)) + 1]
 
 
 _SHORTEST = HEADER.size
 
-LAYOUTS_PER_LENGTH = 32
-ROUNDS = 48
-"""Bounds for a kernel (or a forger) that never repeats a layout: beyond them messages decode one by one."""
+
+@dataclass(frozen=True, slots=True)
+class _Messages:
+    """Messages of a buffer: the words they start at, bytes, NEW, UPDATE or DESTROY, their order."""
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    kinds: NDArray[np.uint8]
+    positions: NDArray[np.int64]
+
+    def pick(self, which: NDArray[np.bool_]) -> "_Messages":
+        """Some of them."""
+        return _Messages(self.starts[which], self.lengths[which], self.kinds[which], self.positions[which])
 
 
 class Decoder:
@@ -78,13 +91,12 @@ class Decoder:
     def __init__(self, interned: Interned) -> None:
         self.interned = interned
         self.undecoded = 0
-        self._layouts: dict[int, list[Layout]] = {}
-        self._wide = Wide()
+        self._layouts = Layouts()
 
     @property
     def layouts(self) -> int:
         """How many layouts are remembered."""
-        return sum(map(len, self._layouts.values()))
+        return len(self._layouts)
 
     def decode(self, buffer: NDArray[np.uint8], offsets: NDArray[np.int64]) -> list[Batch]:
         """Batches of the messages at these offsets (multiples of 4); others than conntrack's are skipped."""
@@ -108,104 +120,52 @@ class Decoder:
             starts, lengths, kinds, positions = starts[keep], lengths[keep], kinds[keep], positions[keep]
         if not len(starts):
             return []
-        first = int(lengths[0])
-        if (lengths == first).all():
-            return self._decode_length(words, first, starts, kinds, positions)
+        if self._layouts.full:
+            self._layouts.clear()
+        left = _Messages(starts, lengths, kinds, positions)
+        if (batch := self._alike(words, left)) is not None:
+            return [batch]
         batches: list[Batch] = []
-        which = self._wide.recognise(words, starts, lengths)
-        known = which >= 0
-        if known.any():
-            if known.all():
-                columns, partial = self._wide.columns(words, starts, which, self.interned)
-                return [Batch(kinds, positions, columns, partial, which)]
-            columns, partial = self._wide.columns(words, starts[known], which[known], self.interned)
-            batches.append(Batch(kinds[known], positions[known], columns, partial, which[known]))
-            left = ~known
-            starts, lengths, kinds, positions = starts[left], lengths[left], kinds[left], positions[left]
-        for length in np.unique(lengths).tolist():
-            at = lengths == length
-            batches += self._decode_length(words, length, starts[at], kinds[at], positions[at])
-        return batches
+        for find in (self._layouts.guess, self._layouts.learn):
+            which = find(words, left.starts, left.lengths)
+            done = which >= 0
+            if done.any():
+                some, which = (left, which) if done.all() else (left.pick(done), which[done])
+                right, columns, partial = self._layouts.read(words, some.starts, which, self.interned)
+                if not right.all():
+                    some, which = some.pick(right), which[right]
+                    done[done] = right
+                if len(which):
+                    batches.append(Batch(some.kinds, some.positions, columns, partial, which))
+            if done.all():
+                return batches
+            left = left.pick(~done)
+        return batches + self._decode_singly(words.view(np.uint8), left)
 
-    def _decode_length(
-        self,
-        words: NDArray[np.uint32],
-        length: int,
-        starts: NDArray[np.int64],
-        kinds: NDArray[np.uint8],
-        positions: NDArray[np.int64],
-    ) -> list[Batch]:
-        """Batches of messages of one length."""
-        width = (length + 3) >> 2
-        if length % 4:
-            octets = words.view(np.uint8)
-            odd = [octets[at * 4 : at * 4 + length].tobytes() for at in starts.tolist()]
-            return self._decode_singly(odd, kinds, positions)
-        known = self._layouts.get(length, [])
+    def _alike(self, words: NDArray[np.uint32], messages: "_Messages") -> Batch | None:
+        """Messages that all have one known layout, as in a table of one kind of flow: columns are views of them."""
+        starts = messages.starts
+        length = int(messages.lengths[0])
+        layout = self._layouts.latest(length)
+        if layout is None or (messages.lengths != length).any():
+            return None
+        width = length >> 2
         if (starts[1:] - starts[:-1] == width).all():
             first = int(starts[0])
             rows = words[first : first + width * len(starts)].reshape(-1, width)
+            copy = np.empty_like(rows)
         else:
-            # All windows of this width over the buffer, without a copy; picking copies each as one run.
-            windows = np.ndarray((len(words) - width + 1, width), np.uint32, words, strides=(4, 4))
-            rows = windows[starts]
-        if known and (copy := known[-1].take(rows)) is not None:
-            return [Batch(kinds, positions, known[-1].columns(copy, self.interned))]
-        batches: list[Batch] = []
-        for layout in known:
-            match = layout.matches(rows)
-            if match.any():
-                batches.append(
-                    Batch(kinds[match], positions[match], layout.columns(rows[match], self.interned))
-                )
-                rest = ~match
-                rows, kinds, positions = rows[rest], kinds[rest], positions[rest]
-                if not len(rows):
-                    return batches
-        loose: list[int] = []
-        left = np.arange(len(rows))
-        for _ in range(ROUNDS):
-            first = int(left[0])
-            data = rows[first].tobytes()
-            leaves, heads, sound = walk(data)
-            fields = fields_of(leaves)
-            if not sound or not fields.identifies:
-                loose.append(first)
-                left = left[1:]
-            else:
-                layout = self._remember(Layout(data, heads, fields), data)
-                match = layout.matches(rows[left])
-                at = left[match]
-                batches.append(Batch(kinds[at], positions[at], layout.columns(rows[at], self.interned)))
-                left = left[~match]
-            if not len(left):
-                break
-        loose += left.tolist()
-        if loose:
-            batches += self._decode_singly(
-                [rows[at].tobytes() for at in loose], kinds[loose], positions[loose]
-            )
-        return batches
+            rows = copy = gather(words, starts, length)
+        if not layout.blank(rows, copy):
+            return None
+        return Batch(messages.kinds, messages.positions, layout.columns(copy, self.interned))
 
-    def _remember(self, layout: Layout, data: bytes) -> Layout:
-        """Keep a layout for the next buffer, within bounds."""
-        if self._wide.full:
-            self._wide.clear()
-            self._layouts.clear()
-        known = self._layouts.setdefault(len(data), [])
-        if len(known) >= LAYOUTS_PER_LENGTH:
-            known.pop(0)
-        known.append(layout)
-        self._wide.add(layout, data)
-        return layout
-
-    def _decode_singly(
-        self, messages: list[bytes], kinds: NDArray[np.uint8], positions: NDArray[np.int64]
-    ) -> list[Batch]:
+    def _decode_singly(self, octets: NDArray[np.uint8], messages: "_Messages") -> list[Batch]:
         """Batches of messages decoded one by one, put together by the columns they carry."""
         groups: dict[tuple[str, ...], tuple[list[int], list[dict[str, int]]]] = {}
-        for number, data in enumerate(messages):
-            values = decode_one(data, self.interned)
+        ends = zip((4 * messages.starts).tolist(), messages.lengths.tolist(), strict=True)
+        for number, (at, length) in enumerate(ends):
+            values = decode_one(octets[at : at + length].tobytes(), self.interned)
             if values is None:
                 self.undecoded += 1
                 continue
@@ -214,8 +174,8 @@ class Decoder:
             flows.append(values)
         return [
             Batch(
-                kinds[numbers],
-                positions[numbers],
+                messages.kinds[numbers],
+                messages.positions[numbers],
                 {name: np.array([flow[name] for flow in flows], SCHEMA[name]) for name in names},
             )
             for names, (numbers, flows) in groups.items()

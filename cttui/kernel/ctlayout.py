@@ -163,21 +163,29 @@ def _intern(interned: Interned, column: str, raw: bytes) -> int:
     return interned.blob(raw.rstrip(b"\0") if column == "secctx" else raw)
 
 
-_TILE = 16
+_TILE, _MANY = 16, 256
+_ONES = 0xFFFFFFFF
 
 
 class Layout:
     """One arrangement of attributes: how to recognise it, and a structured type that reads it."""
 
-    __slots__ = ("blobs", "heads", "mask", "numbers", "pairs", "record", "tile", "zone_dir")
+    __slots__ = (
+        "blobs", "heads", "length", "mask", "numbers", "pairs", "record", "tile", "width", "zone_dir",
+    )  # fmt: skip
 
     def __init__(self, data: bytes, heads: list[int], fields: Fields) -> None:
         words = np.frombuffer(data, np.uint32)
+        self.length = len(data)
+        self.width = len(words)
         self.mask = np.zeros(len(words), np.uint32)
         """All ones where an attribute header stands."""
-        self.mask[np.array(heads, np.int64) >> 2] = 0xFFFFFFFF
+        self.mask[np.array(heads, np.int64) >> 2] = _ONES
         self.heads = words & self.mask
         """The headers, zero between them: a message of this layout xor this has zeros for headers."""
+        self.heads[0] = words[0] ^ np.uint32(
+            _ONES
+        )  # and ones for its length: defaults that columns start from
         self.tile = np.tile(self.heads, _TILE)
         self.numbers = fields.numbers
         self.pairs = fields.pairs
@@ -192,26 +200,25 @@ class Layout:
             }
         )
 
-    def take(self, rows: NDArray[np.uint32]) -> NDArray[np.uint32] | None:
-        """A copy of messages (u4[n, words], contiguous) with their headers blanked; None if one differs.
+    def blank(self, rows: NDArray[np.uint32], into: NDArray[np.uint32]) -> bool:
+        """Copy messages (u4[n, words], contiguous) with their headers blanked; whether all have this layout.
 
-        One pass copies and compares. Several messages are taken as one long row, because numpy spends
-        its time on starting rows: a third of what copying, then comparing row by row would take.
+        One pass copies and compares. Many messages are taken several at a time as one long row, because numpy
+        spends its time on starting rows: a third of what copying, then comparing row by row would take.
         """
         n, width = rows.shape
-        even = n - n % _TILE
-        copy = np.empty_like(rows)
+        even = n - n % _TILE if n >= _MANY else 0
         differing = np.zeros(width, np.uint32)
         if even:
-            tiled = copy[:even].reshape(-1, _TILE * width)
+            tiled = into[:even].reshape(-1, _TILE * width)
             np.bitwise_xor(rows[:even].reshape(-1, _TILE * width), self.tile, out=tiled)
             differing |= np.bitwise_or.reduce(
                 np.bitwise_or.reduce(tiled, axis=0).reshape(_TILE, width), axis=0
             )
         if even < n:
-            np.bitwise_xor(rows[even:], self.heads, out=copy[even:])
-            differing |= np.bitwise_or.reduce(copy[even:], axis=0)
-        return None if (differing & self.mask).any() else copy
+            np.bitwise_xor(rows[even:], self.heads, out=into[even:])
+            differing |= np.bitwise_or.reduce(into[even:], axis=0)
+        return not np.count_nonzero(differing & self.mask)
 
     def matches(self, rows: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Which of the messages have this layout."""
@@ -222,15 +229,29 @@ class Layout:
         """Columns of contiguous messages of this layout: views of `rows`, which must be ours to keep."""
         records = rows.view(self.record)[:, 0]
         columns: Columns = {name: records[name] for name in self.record.names or ()}
-        if self.pairs or self.blobs:
-            octets = rows.view(np.uint8)
-            for column, (high, low) in self.pairs.items():
-                columns[column] = octets[:, high].astype(np.uint16) << np.uint16(8) | octets[:, low]
-            for column, (at, length) in self.blobs.items():
-                columns[column] = intern_column(interned, column, octets[:, at : at + length])
+        columns |= self.others(rows, interned)
+        return columns
+
+    def others(self, rows: NDArray[np.uint32], interned: Interned) -> Columns:
+        """The columns of these messages that are no plain numbers in them."""
+        columns: Columns = {}
+        octets = rows.view(np.uint8)
+        for column, (high, low) in self.pairs.items():
+            columns[column] = octets[:, high].astype(np.uint16) << np.uint16(8) | octets[:, low]
+        for column, (at, length) in self.blobs.items():
+            columns[column] = intern_column(interned, column, octets[:, at : at + length])
         if self.zone_dir:
             columns["zone_dir"] = np.full(len(rows), self.zone_dir, np.uint8)
         return columns
+
+
+def gather(words: NDArray[np.uint32], starts: NDArray[np.int64], length: int) -> NDArray[np.uint32]:
+    """A copy of messages of one length (a multiple of 4) that start at these words: u4[n, words]."""
+    # All windows of this length over the buffer. As opaque values each is copied as one run.
+    window = np.dtype((np.void, length))
+    windows = np.ndarray((len(words) - (length >> 2) + 1,), window, words, strides=(4,))
+    rows: NDArray[np.uint32] = windows[starts].view(np.uint32).reshape(-1, length >> 2)
+    return rows
 
 
 def intern_column(interned: Interned, column: str, octets: NDArray[np.uint8]) -> NDArray[Any]:
