@@ -63,6 +63,7 @@ class Composer(Dialog[Burst | None]):
         Binding("ctrl+s", "save", "Save by name", show=False, priority=True),
         Binding("f5", "fire", "Fire", show=False, priority=True),
         Binding("delete", "forget", "Forget a saved burst", show=False),
+        Binding("down", "presets", "To the presets", show=False),
     ]
     DEFAULT_CSS = """
     Composer Horizontal.line { height: 1; }
@@ -101,10 +102,23 @@ class Composer(Dialog[Burst | None]):
                 yield Menu(self._entries(), marks=False, id="presets")
                 yield Form()
             yield Says(id="about")
-            yield Buttons(
-                [Button("fire", "Enter", "fire"), Button("", "Tab", "next"), Button("save", "Ctrl+S", "save by name"),
-                 Button("esc", "Esc", "close")]
-            )  # fmt: skip
+            yield Buttons(self._buttons())
+
+    def _buttons(self) -> list[Button]:
+        """Enter fires from a field; in the lists it means their line."""
+        here = self.focused.id or "" if self.focused is not None else ""
+        means = {"presets": "take", "form": "change"}.get(here, "")
+        fire = (
+            [Button("open", "Enter", means), Button("fire", "F5", "fire")]
+            if means
+            else [Button("fire", "Enter", "fire")]
+        )
+        return [
+            *fire,
+            Button("", "Tab", "next"),
+            Button("save", "Ctrl+S", "save by name"),
+            Button("esc", "Esc", "close"),
+        ]
 
     def _entries(self) -> list[Entry]:
         """Bursts to start from, with what they are where there is room to say it of all of them."""
@@ -175,6 +189,7 @@ class Composer(Dialog[Burst | None]):
 
     def on_descendant_focus(self) -> None:
         self._hint()
+        self.query_one(Buttons).show(self._buttons())
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -204,6 +219,10 @@ class Composer(Dialog[Burst | None]):
         ):
             self.query_one(f"#{id_}", Field).value = value
         self._judge()
+
+    def action_presets(self) -> None:
+        """Down from a field: what one may start from."""
+        self.set_focus(self.query_one("#presets", Menu))
 
     def action_forget(self) -> None:
         """Forget the saved burst under the cursor."""
@@ -311,6 +330,8 @@ class Composer(Dialog[Burst | None]):
         match event.button:
             case "fire":
                 self.action_fire()
+            case "open" if isinstance(self.focused, Menu | Form):
+                self.focused.opened()
             case "save":
                 self.action_save()
             case "esc":

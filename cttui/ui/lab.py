@@ -211,7 +211,6 @@ class TaleScreen(Screen[None]):
         elif self.telling.phase in (BEFORE, OVER):
             asks = self.telling.phase == BEFORE
             self.telling = Telling(self._tale, phase=STARTING)
-            self._paint()
             self.run_worker(self._tell(asks), exclusive=True, group="tale")
 
     async def _tell(self, asks: bool) -> None:
@@ -248,6 +247,7 @@ class TaleScreen(Screen[None]):
             )
             if await self.app.push_screen_wait(question) is None:
                 return False
+        self._paint()
         await session.restart()
         try:
             async with asyncio.timeout(OPENING_S):

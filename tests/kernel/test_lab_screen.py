@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,6 +138,21 @@ async def test_after_a_tale_the_last_burst_is_its_own() -> None:
         await d.press("R", "y")
         await d.until("fire 10 SYNs")
         assert "invalid +10" not in d.text, "it was another sandbox's"
+
+
+@pytest.mark.fills
+async def test_a_fill_is_not_told_as_a_burst() -> None:
+    limit = int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await d.until("fire 10 SYNs")
+        await d.app.probe_actions.fill(limit - 100)
+        await d.until(f"100 of {limit:,} slots taken")
+        await d.press("v")
+        await d.until(f"▌ 100 of {limit:,} slots taken")
+        assert "packets in" not in d.text
+        await d.press("f4")
+        await d.until("Explained")
+        assert "burst" not in d.text
 
 
 async def test_help_is_of_the_screen_one_is_on() -> None:
@@ -296,6 +312,22 @@ async def test_the_form_writes_the_line_and_a_saved_burst_comes_back() -> None:
         await d.press("delete")
         await d.until(lambda: "https" not in d.text)
         assert d.app.memory.bursts == {}
+
+
+async def test_enter_is_called_what_it_does() -> None:
+    """It fires from a field and takes a preset in the list, from which F5 fires."""
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _compose(d)
+        await d.until("Enter  fire")
+        await d.press("down", "down")
+        await d.until("Enter  take")
+        assert "F5  fire" in d.text and "Esc  close" in d.text
+        await d.press("enter")
+        await d.until("10 × TCP ACK")
+        await d.press("tab")
+        await d.until("Enter  change")
+        await d.press("f5")
+        await d.until("new 10 ESTABLISHED")
 
 
 async def test_what_is_wrong_is_said_under_its_column() -> None:
