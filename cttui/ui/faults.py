@@ -98,6 +98,13 @@ def why_empty(
     return ["The table is empty: no connection is tracked right now."]
 
 
+def no_flow(answer: Answer | None) -> str:
+    """Why a packet's flow isn't there; without events it may have begun after the table was read."""
+    age_s = answer.health.dump_age_s if answer is not None and not answer.health.events_attached else None
+    newer = f", or it is newer than the table, read {age_s:.0f} s ago" if age_s else ""
+    return f"This packet has no flow in the table: none was made, it has ended{newer}."
+
+
 def restart_words(fault: Fault, target_kind: str, key: Key) -> list[str | tuple[str, str]]:
     """The whole middle of the screen when there is no probe: what happened, what to do."""
     again = "a new, empty sandbox" if target_kind == "sandbox" else "a new probe"

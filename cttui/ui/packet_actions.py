@@ -20,7 +20,7 @@ from cttui.model.messages import (
 from cttui.model.packet import PacketRow
 from cttui.model.safe import clean
 from cttui.model.words import counted
-from cttui.ui import capture
+from cttui.ui import capture, faults
 from cttui.ui.dialogs import Button, Confirm
 from cttui.ui.session import Phase
 
@@ -188,7 +188,7 @@ class PacketActions:
         rows = answer.flows.rows if answer is not None and answer.flows is not None else []
         flow = next((row for row in rows if row.key == key), None)
         if flow is None:
-            self.app.say("This packet has no flow in the table: none was made, or it has ended.")
+            self.app.say(faults.no_flow(answer or self.dashboard.answer))
             return
         self.app.push_screen(FlowDetail(flow, self.app.pasts, self.app.copy_text, self.show_packets_of))
 

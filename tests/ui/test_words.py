@@ -165,6 +165,14 @@ def test_lost_events_are_in_the_banner_for_a_minute(age_s: float | None, said: b
     assert [faults.banner(answer, None, None, "", key) != []] == [said]
 
 
+def test_a_packet_without_a_flow_says_that_the_table_may_be_older() -> None:
+    def said(**health: object) -> str:
+        return faults.no_flow(Answer(seq=1, at=0.0, table=samples.table(), health=Health(**health)))  # type: ignore[arg-type]
+
+    assert said(dump_age_s=4.2).endswith("it has ended, or it is newer than the table, read 4 s ago.")
+    assert said(dump_age_s=4.2, events_attached=True) == faults.no_flow(None)
+
+
 def test_explanation_covers_the_whole_picture() -> None:
     health = Health(
         counters_age_s=0.2, dump_age_s=5, events_attached=False, events_lost=2, ghosts=4, ring_drops=1
