@@ -7,7 +7,8 @@ from cttui.model.table import TableReading
 
 SAMPLES = 6
 """So many readings of the count say whether it grows, or only had a burst."""
-SOON_S = 900.0
+SOON_S = 300.0
+"""Later than that what ends by its timeout (120 s of a SYN_SENT) has changed the rate."""
 
 
 def full_in_s(table: TableReading) -> tuple[float, float] | None:
