@@ -36,6 +36,14 @@ async def rules(s: Gallery, *lines: str) -> None:
     await s.app.session.settle(Rules(lines=list(lines)))
 
 
+async def keep_udp(s: Gallery) -> None:
+    """Have UDP flows outlive their pictures, which take minutes."""
+    from cttui.model.messages import Set
+
+    longer = Set(name="nf_conntrack_udp_timeout", value="3000", expected_old="30", keep_s=0)
+    await s.app.session.settle(longer)
+
+
 async def _first(s: Gallery) -> None:
     await s.picture("first")
     for panel in HELP_PANELS:
@@ -122,8 +130,9 @@ async def _filters(s: Gallery) -> None:
 
 
 async def _busy(s: Gallery) -> None:
+    await keep_udp(s)
     await rules(s, *RULES)
-    await compose(s, MIXED, 6000, "400")
+    await compose(s, MIXED, 200_000, "400")
     await s.readings(6)
     await s.picture("burst-running")
     await s.go("x")
@@ -169,6 +178,7 @@ async def _busy(s: Gallery) -> None:
 
 
 async def _wide_addresses(s: Gallery) -> None:
+    await keep_udp(s)
     await compose(s, LONG, 10, "100")
     await s.settled()
     await s.home()

@@ -33,14 +33,9 @@ async def fire(engine: "Engine", burst: Fire, progress: Progress) -> Result:
     def report(done: FireReport) -> None:
         progress.done = done.sent
 
-    async def send() -> FireReport:
-        try:
-            return await injector.fire(burst, report)
-        except asyncio.CancelledError:
-            injector.cancel()
-            raise
-
-    done, result = await _measured(engine, send, burst.settle_s, _share(burst))
+    done, result = await _measured(
+        engine, lambda: injector.fire(burst, report), burst.settle_s, _share(burst)
+    )
     report(done)
     return msgspec.structs.replace(result, sent=done.sent, send_errors=done.errors, seconds=done.seconds)
 

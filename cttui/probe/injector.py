@@ -29,6 +29,8 @@ MAX_FIRE = 64 << 20
 BATCH = 4096
 """Packets built at once: a few milliseconds at full speed between looks at the clock."""
 PROGRESS_S = 0.05
+STOP_S = 2.0
+"""How long a burst may take to end when it is cancelled; then its process is."""
 NAP_S = 0.05
 """Longest sleep: how long a cancel may go unnoticed in a slow burst."""
 
@@ -173,13 +175,19 @@ class Injector:
             )  # fmt: skip
 
     async def fire(self, fire: Fire, progress: Callable[[FireReport], None] | None = None) -> FireReport:
-        """Carry out a burst. Raises FaultError: "burst-busy", "bad-template", "injector-died"."""
+        """Carry out a burst; cancelled, it has sent its last packet and `progress` has heard how many.
+
+        Raises FaultError: "burst-busy", "bad-template", "injector-died".
+        """
         if self._firing:
             raise FaultError("burst-busy", "Another burst is under way.", "Wait for it, or cancel it.")
         self._firing = True
         try:
             await self.start()
             return await self._fire(fire, progress)
+        except asyncio.CancelledError:
+            await self._stop(progress)
+            raise
         finally:
             self._firing = False
 
@@ -210,10 +218,21 @@ class Injector:
             "injector-died", f"The injector ended with status {code} before the burst did.", "Fire again."
         )
 
-    def cancel(self) -> None:
-        """End the burst under way; its report then says `cancelled`."""
-        if self._firing and self._process is not None and self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
+    async def _stop(self, progress: Callable[[FireReport], None] | None) -> None:
+        """End the burst under way, and read what it still reports: the next burst must not take it for its own."""
+        process = self._process
+        if process is None or process.returncode is not None or process.stdout is None:
+            return
+        report = FireReport()
+        with contextlib.suppress(TimeoutError, ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(STOP_S):
+                while not report.done and (line := await process.stdout.readline()):
+                    report = msgspec.json.decode(line, type=FireReport)
+        if not report.cancelled:  # it was between bursts and ends, or does not listen
+            await self.close()
+        if progress is not None:
+            progress(report)
 
     async def close(self) -> None:
         """End the child."""

@@ -89,7 +89,7 @@ asyncio.run(main())
 
 @pytest.mark.kernel
 def test_pace_cancel_and_the_next_burst() -> None:
-    """A slow burst is on schedule, a cancelled one says how far it came, and the injector goes on."""
+    """A slow burst is on schedule, a cancelled one ends and says how far it came, and the next one is only itself."""
     slow = _fire("IP()/TCP(sport=(1,1000))", 1000, rate=200)
     paced = _fire("IP()/TCP(sport=(1,50))", 50, rate=500)
     got = sandboxed.run(
@@ -99,20 +99,25 @@ async def main():
     injector = Injector(box)
     slow, paced = fires()
     first = asyncio.Event()
-    task = asyncio.create_task(injector.fire(slow, lambda p: p.sent and first.set()))
+    sent = []
+    def progress(so_far):
+        sent.append(so_far.sent)
+        first.set()
+    task = asyncio.create_task(injector.fire(slow, progress))
     await first.wait()
     try:
         await injector.fire(paced)
         busy = ""
     except FaultError as e:
         busy = e.fault.code
-    injector.cancel()
-    cancelled = await task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
     counted = counters()["raw PREROUTING"][0]
     done = await injector.fire(paced)
+    both = counters()["raw PREROUTING"][0]
     await injector.close()
-    report(busy=busy, cancelled=cancelled.cancelled, sent=cancelled.sent, counted=counted,
-           paced=done.sent, seconds=done.seconds)
+    report(busy=busy, cancelled=task.cancelled(), sent=sent[-1], counted=counted,
+           paced=done.sent, both=both, seconds=done.seconds)
 asyncio.run(main())
 """,
         fires=_packed(slow, paced),
@@ -120,6 +125,7 @@ asyncio.run(main())
     assert got["busy"] == "burst-busy"
     assert got["cancelled"] and 0 < got["sent"] < 1000 and got["counted"] == got["sent"]
     assert got["paced"] == 50 and got["seconds"] >= 49 / 500
+    assert got["both"] == got["counted"] + 50
 
 
 @pytest.mark.kernel

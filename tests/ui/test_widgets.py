@@ -27,7 +27,8 @@ async def test_gauge_full() -> None:
     assert line.startswith(" table ████") and line.endswith("262,144 / 262,144   100%  0 free  FULL")
     lines = await shown(Gauge(), s.table(), (120, 2))
     assert (
-        "262,144 hash buckets · 1.00 entries a bucket · 262,137 fillers · raw PREROUTING has -j CT" in lines[1]
+        "262,144 hash buckets · 1.00 entries a bucket · 262,137 fillers · raw PREROUTING has -j CT"
+        in lines[1]
     )
 
 
