@@ -17,7 +17,7 @@ from cttui.model.messages import (
     Job,
 )
 from cttui.model.safe import clean
-from cttui.ui import journey_text, questions
+from cttui.ui import faults, journey_text, questions
 from cttui.ui.dialogs import Button, Confirm, Read
 from cttui.ui.session import Phase, State
 from cttui.ui.tunables import Tunables
@@ -26,6 +26,9 @@ from cttui.ui.write_actions import WriteActions
 if TYPE_CHECKING:
     from cttui.ui.burst import Burst
     from cttui.ui.program import Program
+
+BURSTS = ("fire", "hold")
+"""Kinds of jobs whose result is packets; a fill sends none."""
 
 
 class ProbeActions:
@@ -166,6 +169,9 @@ class ProbeActions:
         job = self.dashboard.burst
         if job is None or job.result is None:
             self.app.say(f"No burst yet: {self.app.key('fire')} fires one.")
+            return
+        if job.kind not in BURSTS:
+            self.app.say(faults.summary(job))
             return
         lines = questions.result_lines(job.result, self._title if job.kind == "fire" else "")
         if job.kind == "fire" and self.dashboard.journeys is not None:

@@ -13,6 +13,7 @@ from cttui.ui.column_chooser import ColumnChooser
 from cttui.ui.dialogs import Choose, Entry, Read
 from cttui.ui.filter_bar import FilterBar
 from cttui.ui.layouts import PANELS
+from cttui.ui.probe_actions import BURSTS
 from cttui.ui.session import Phase
 from cttui.ui.view import Step
 
@@ -204,7 +205,8 @@ class ViewActions:
         answer = self.dashboard.answer
         if answer is None:
             return
-        result = self.dashboard.burst.result if self.dashboard.burst is not None else None
+        job = self.dashboard.burst
+        result = job.result if job is not None and job.kind in BURSTS else None
         self.app.push_screen(
             Read(
                 "Explained",

@@ -152,7 +152,7 @@ async def test_a_fill_is_not_told_as_a_burst() -> None:
         assert "packets in" not in d.text
         await d.press("f4")
         await d.until("Explained")
-        assert "burst" not in d.text
+        assert "How far to trust" in d.text and "The last burst" not in d.text
 
 
 async def test_help_is_of_the_screen_one_is_on() -> None:
