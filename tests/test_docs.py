@@ -113,7 +113,7 @@ def _lines_that_run() -> list[str]:
 
 
 @pytest.mark.kernel
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("jq"), reason="needs root and jq")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_commands_of_the_docs_run(tmp_path: Path) -> None:
     """Each in a network namespace of its own, which answers to the names that the docs give theirs."""
     program = tmp_path / "bin" / "cttui"
@@ -138,12 +138,12 @@ def test_commands_of_the_docs_run(tmp_path: Path) -> None:
             return f"`{line}`: {file[1]} is empty"
         return ""
 
-    lines = _lines_that_run()
+    lines = [line for line in _lines_that_run() if " jq " not in line or shutil.which("jq")]
     folders = [line for line in lines if line.startswith("mkdir")]
     with ThreadPoolExecutor(4) as pool:
         problems = [*map(run, folders), *pool.map(run, [line for line in lines if line not in folders])]
     assert not [problem for problem in problems if problem]
-    assert len(lines) > 20
+    assert len(lines) > 15
 
 
 def test_every_option_of_the_program_is_in_the_docs() -> None:
