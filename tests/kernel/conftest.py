@@ -2,10 +2,13 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from query_flows import create
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,29 @@ def netns() -> Iterator[Netns]:
         holder.stdin.close()
         holder.stdout.close()
         holder.wait(timeout=10)
+
+
+HOLD_TRAFFIC = """
+import sys
+from ct_traffic import traffic
+with traffic(True):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def busy(netns: Netns) -> Iterator[Netns]:
+    """A namespace with flows of every protocol, by packets (helper, NAT, zones, marks, counted) and by hand."""
+    holder = netns.popen(
+        sys.executable, "-c", HOLD_TRAFFIC, env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert holder.stdout.readline() == b"ready\n"
+        create(netns)
+        yield netns
+    finally:
+        holder.stdin.close()
+        holder.wait(timeout=20)
+        holder.stdout.close()
