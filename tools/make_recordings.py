@@ -60,6 +60,7 @@ async def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
 RUNS = {
     "ten-syns": lambda: record("ten-syns", ["b"]),
     "full": lambda: record("full", ["b"], free=7),
+    "journeys": lambda: record("journeys", ["b", "J"], free=7),
     "host": lambda: record("host", [], host=True),
 }
 

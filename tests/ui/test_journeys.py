@@ -1,5 +1,6 @@
 """Journeys on screen: as words, and as a table at every size."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from cttui.ui import journey_text as text
 from cttui.ui.cells import Cells
 from cttui.ui.widgets.journey_table import JourneyTable
 
+Play = Callable[..., Any]
 STAGES = ["raw PREROUTING", "conntrack", "mangle PREROUTING", "filter INPUT", "delivered"]
 HOSTILE = "\x1b[31m[bold]x[/foo]\n\u202e"
 
@@ -243,3 +245,21 @@ async def test_rows_that_are_not_here_are_asked_for() -> None:
             msgspec.structs.replace(whole, journeys=whole.journeys[first : first + count], first=first)
         )
         assert widget.selected is not None and widget.selected.trace_id == 499
+
+
+async def test_the_journeys_of_a_recorded_run(play: Play) -> None:
+    """Ten SYNs for seven slots, as the kernel traced them: each packet's way, and where three of them ended."""
+    async with play("journeys", (80, 24), free=7) as d:
+        await d.until("7 free")
+        await d.press("b")
+        await d.until("traced 10: 7 delivered, 3 in conntrack: table full")
+        await d.press("J")
+        await d.until("10 packets traced: 7 delivered, 3 in conntrack: table full")
+        await d.until("mangle PREROUTING  rule 1")
+        assert "conntrack          passed  [new]" in d.text
+        await d.press("end")
+        await d.until("none: no entry was made for it")
+        last = next(line for line in d.text.splitlines() if ":10009 > " in line and "[S]" in line)
+        assert last.lstrip().startswith("10 ") and "✓ ? · · in conntrack: table full" in last
+        await d.press("l")
+        await d.until("no entry")
