@@ -135,7 +135,7 @@ def mixed() -> Iterator[Line]:
     """A table of everything: both families, TCP, UDP, ICMP, SCTP, GRE, NAT, zones, marks; with accounting."""
     for name in ("acct", "timestamp"):
         Path(f"/proc/sys/net/netfilter/nf_conntrack_{name}").write_text("1")
-    _create([_some(n) for n in range(200_000)])
+    _create([_some(n) for n in range(FULL)])
     yield from _compare(ctnetlink.stats_global()["entries"], "every kind, shuffled by the hash")
 
 

@@ -173,7 +173,7 @@ class RowTable(FlowTable):
         n = len(rows)
         if not n:
             return
-        at = _together(rows)
+        at = together(rows)
         virgin = int(rows.min()) >= self._virgin
         mine = self._columns
         for name in KERNEL_COLUMNS:
@@ -211,7 +211,7 @@ class RowTable(FlowTable):
         if not len(rows):
             return
         mine = self._columns
-        at = _together(rows)
+        at = together(rows)
         if "orig_bytes" in columns:
             counted = partial.get("orig_bytes")
             if counted is None:
@@ -234,18 +234,23 @@ class RowTable(FlowTable):
 
     def _rate(self, rows: Rows, total: NDArray[np.uint64], now: float) -> None:
         """Bits per second since the last reading that lies far enough back."""
-        before, base_s = self._base_bytes[rows], self._base_s[rows]
+        at = together(rows)
+        due = now - self._base_s[at] >= RATE_OVER_S
+        if not due.all():
+            if not due.any():
+                return
+            rows, total = rows[due], total[due]
+            at = together(rows)
+        before, base_s = self._base_bytes[at], self._base_s[at]
         over = now - base_s
-        due = over >= RATE_OVER_S
-        if not due.any():
-            return
+        never = base_s == 0
         bits = 8.0 * (total - before).astype(np.float64)
+        bits /= over
         # No reading before, or counters that were set back (CT_GET_CTRZERO): no rate.
-        bits[(base_s == 0) | (total < before)] = np.nan
-        at = rows[due]
-        self._columns["rate_bps"][at] = bits[due] / over[due]
-        self._columns["rate_over_s"][at] = np.where(base_s[due] == 0, 0, over[due])
-        self._base_bytes[at] = total[due]
+        bits[never | (total < before)] = np.nan
+        self._columns["rate_bps"][at] = bits
+        self._columns["rate_over_s"][at] = np.where(never, 0, over)
+        self._base_bytes[at] = total
         self._base_s[at] = now
 
     def _resize(self, capacity: int) -> None:
@@ -307,7 +312,7 @@ class RowTable(FlowTable):
             self.generation += 1
 
 
-def _together(rows: Rows) -> Rows | slice:
+def together(rows: Rows) -> Rows | slice:
     """A slice where the rows stand one behind the other: several times as fast to write to."""
     first, last = int(rows[0]), int(rows[-1])
     if last - first == len(rows) - 1 and (rows[1:] - rows[:-1] == 1).all():

@@ -24,7 +24,7 @@ from cttui.flows.batch import DESTROY, NEW, Batch, Masks, keys_of
 from cttui.flows.columns import Columns, Interned
 from cttui.flows.index import Keys, Rows
 from cttui.flows.rounds import rounds
-from cttui.flows.rows import ROOM, UNTOLD, RowTable, pick
+from cttui.flows.rows import ROOM, UNTOLD, RowTable, pick, together
 
 UNHEARD_S = 30.0
 """How long a DESTROY may come late."""
@@ -157,8 +157,9 @@ class Store(RowTable):
                     keys, columns, partial = keys[keep], pick(columns, keep), pick(partial, keep)
             before = self._count
             rows, fresh = self._place(keys, unique=False)
-            self._seen[rows] = self._epoch
-            told = (self._told[rows] == self._epoch) & ~fresh
+            at = together(rows) if len(rows) else rows
+            self._seen[at] = self._epoch
+            told = (self._told[at] == self._epoch) & ~fresh
             if told.any():
                 untold = {name: columns[name][told] for name in UNTOLD if name in columns}
                 self._overwrite(rows[told], untold, pick(partial, told), UNTOLD, now, complete=False)
@@ -175,10 +176,13 @@ class Store(RowTable):
 
     def _differing(self, rows: Rows, fresh: NDArray[np.bool_], columns: Columns) -> int:
         """How many known flows have another status, state or mark than these columns say."""
+        if not len(rows):
+            return 0
+        at = together(rows)
         differs = np.zeros(len(rows), np.bool_)
         for name in ("status", "state", "mark"):
             if name in columns:
-                differs |= self._columns[name][rows] != columns[name]
+                differs |= self._columns[name][at] != columns[name]
         return int(np.count_nonzero(differs & ~fresh))
 
     def end_dump(

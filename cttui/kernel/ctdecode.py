@@ -52,18 +52,16 @@ def _chained(words: NDArray[np.uint32]) -> NDArray[np.int64]:
     """Words at which messages begin, found without a loop: as far as it can be told, the last with its end open.
 
     Messages of one dump share type and flags, sequence number and port. Where these three stand, a message may
-    begin; where each such place is where the one before ends, none is by chance. Of the three the port is the rarest
-    word. Events share zeros: too many places.
+    begin; where each such place is where the one before ends, none is by chance. Events share zeros: too many places.
     """
     n = len(words)
-    if n < 8 or not words[2] or not words[3]:
+    if n < 8 or not words[2]:
         return np.zeros(0, np.int64)
-    at = np.flatnonzero(words[3:] == words[3])
-    alike = words.take(at + 1) == words[1]
-    alike &= words.take(at + 2) == words[2]
-    if not alike.all():
-        at = at[alike]
-    lengths = words.take(at).astype(np.int64)
+    alike = words[1 : n - 2] == words[1]
+    alike &= words[2 : n - 1] == words[2]
+    alike &= words[3:] == words[3]
+    at = np.flatnonzero(alike)
+    lengths = words[at].astype(np.int64)
     good = (at[:-1] + (lengths[:-1] + 3 >> 2) == at[1:]) & (lengths[:-1] >= _SHORTEST)
     return at if good.all() else at[: int(np.argmin(good)) + 1]
 
