@@ -11,7 +11,7 @@ from made import ROOT, keep
 from cttui import __version__
 from cttui.cli.parser import DESCRIPTION, EXAMPLES, build_parser
 
-DATE = "2026-11-24"
+DATE = "2026-11-28"
 """Of the last change to what the page says (man-pages(7))."""
 PAGE = ROOT / "docs" / "cttui.1"
 
@@ -23,7 +23,7 @@ EXIT = (
     ),
     (
         "2",
-        "Wrong usage: an unknown option, a filter that can't be read, an unknown tale or namespace, no terminal.",
+        "Wrong usage: an unknown option, setting, tale, namespace or process, a filter that can't be read, no terminal.",
     ),
     ("3", "cttui tale: a prediction failed."),
     ("130", "Interrupted with Ctrl-C."),
