@@ -118,7 +118,7 @@ class TaleScreen(Screen[None]):
     def on_key(self, event: events.Key) -> None:
         for _, key, label in self._footer():
             if event.character == key or event.key == key.lower():
-                self._pressed = f"{key}  {label}"
+                self._pressed = f"pressed {key}: {label}"
                 self._say()
 
     def action_present(self) -> None:

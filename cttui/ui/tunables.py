@@ -203,13 +203,13 @@ class Tunables(Dialog[None]):
                 return ""
             free = whole(text)
             if free is None:
-                return "A number of slots, or nothing to take the fillers away."
+                return "A number of slots, or an empty field to take the fillers away."
             return "" if free <= limit or not limit else f"At most {limit:,}, the limit."
 
         wanted = await self.app.push_screen_wait(
             Ask(
                 "Free slots",
-                ["How many slots to leave free; nothing takes the fillers away.", ""],
+                ["How many slots to leave free. An empty field takes the fillers away.", ""],
                 "7",
                 check,
             )

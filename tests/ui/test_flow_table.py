@@ -15,6 +15,7 @@ from cttui.model.flow import Flow
 from cttui.ui import theme
 from cttui.ui.cells import Cells
 from cttui.ui.lines import width_of
+from cttui.ui.widgets.flow_columns import BY_ID, NARROW, shares
 from cttui.ui.widgets.flow_table import FlowTable
 
 ASSURED = f.CONFIRMED | f.SEEN_REPLY | f.ASSURED
@@ -400,3 +401,10 @@ async def test_markdown_and_resizing() -> None:
             await pilot.pause()
             assert len(lines(app)) <= size[1] and all(width_of(line) <= size[0] for line in lines(app))
         assert app.table.cursor == 49 and ":10049" in app.table.as_text()
+
+
+def test_content_gives_way_after_what_columns_leave_over() -> None:
+    columns = [BY_ID[name] for name in NARROW]
+    udp = {"proto": 3, "state": 0, "src": 19, "dst": 13, "timeout": 3, "flags": 14}
+    assert shares(columns, udp, {}, 70) == [5, 5, 19, 15, 7, 14], "unreplied dnat, whole"
+    assert shares(columns, udp | {"state": 11}, {}, 70)[2:] == [19, 13, 7, 10], "addresses last"

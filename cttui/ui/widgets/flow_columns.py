@@ -145,23 +145,30 @@ def shares(columns: list[Column], grown: dict[str, int], fixed: dict[str, int], 
     """Widths of the columns in `room` cells, a space between any two.
 
     A column has the width it was given (`fixed`), the others what their content needs (`grown`), if they all
-    fit. Otherwise the widest give way, addresses after others and given widths last, none below `least`.
+    fit. Otherwise the widest give way, addresses after others and given widths last: first what their content
+    leaves over, then down to `least`.
     Columns at the end that have no room at all get 0.
     """
     widths = [fixed.get(c.id) or max(grown.get(c.id, 0), c.usual, len(c.label)) for c in columns]
     least = [min(max(c.least, 1), width) for c, width in zip(columns, widths, strict=True)]
+    filled = [fixed.get(c.id) or max(grown.get(c.id, 0), len(c.label)) for c in columns]
     kept = len(columns)
     while kept > 1 and sum(least[:kept]) + kept - 1 > room:
         kept -= 1
     over = sum(widths[:kept]) + kept - 1 - room
-    while over > 0:
-        spare = [width - low for width, low in zip(widths[:kept], least[:kept], strict=True)]
-        at = max(
-            range(kept),
-            key=lambda i: (spare[i] > 0, columns[i].id not in fixed, not columns[i].middle, widths[i]),
-        )
-        if not spare[at]:
-            break
-        widths[at] -= 1
-        over -= 1
+    for low in (filled, least):
+        while over > 0:
+            at = max(
+                range(kept),
+                key=lambda i: (
+                    widths[i] > low[i],
+                    columns[i].id not in fixed,
+                    not columns[i].middle,
+                    widths[i],
+                ),
+            )
+            if widths[at] <= low[at]:
+                break
+            widths[at] -= 1
+            over -= 1
     return widths[:kept] + [0] * (len(columns) - kept)
