@@ -287,6 +287,7 @@ def test_of_equal_packets_each_has_its_own_fate(feed: Feed) -> None:
 
     dropped = "dropped by filter INPUT rule 1"
     assert [fate(Place(n, 3)) for n in range(3)] == ["delivered", dropped, ""], "the third was not traced"
+    assert [fate(Place(n, 2)) for n in range(2)] == ["delivered", dropped], "all of them are there"
     assert fate(Place(0, 1)) == "" == fate(None), "one is gone from the log: this is the first or the second"
     feed.journeys.evidence = Evidence(lost=1)
     assert fate(Place(0, 2)) == "", "messages were lost: perhaps a packet of these too"
@@ -297,6 +298,15 @@ def test_at_the_cap_a_packet_may_have_twins_that_were_not_traced(feed: Feed) -> 
     feed.send(feed.start(1, time_ns=9000), *feed.passed(1, *ALL))
     told = [feed.journeys.fate(8000, tcp(1000), lambda since_ns, n=n: Place(n, 2)) for n in (0, 1)]  # type: ignore[misc]
     assert told == ["delivered", ""]
+
+
+def test_a_packet_of_our_own_comes_back_by_lo_under_another_id(feed: Feed) -> None:
+    entrance = ("inet", TABLE, "start_prerouting")
+    feed.send(feed.start(7, iif=0), *feed.passed(7, SENT))
+    feed.send(feed.message(8, entrance, t.RULE, data=tcp(1000)), *feed.passed(8, entrance, *ALL))
+    feed.send(feed.message(9, entrance, t.RULE, data=tcp(2000)), *feed.passed(9, *ALL))
+    got = feed.read()
+    assert got.total == 1 and got.ends == [("delivered", 1)], "and another's is not taken for it"
 
 
 def test_a_race_lost_at_confirmation_is_no_delivery(feed: Feed) -> None:

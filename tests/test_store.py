@@ -434,6 +434,31 @@ def test_rows_grow_shrink_and_keep_their_flows() -> None:
     assert set(bench.flows()) == {6} and len(bench.store.columns["id"]) < 10
 
 
+def test_a_flow_read_again_is_no_longer_barred_from_the_dump() -> None:
+    bench = Bench()
+    bench.store.events_attached = True
+    bench.events(m.new_event(flow()))
+    bench.store.begin_dump()
+    bench.events(m.destroy_event(flow()))
+    bench.got(flow())  # made anew, with the same id and tuple
+    bench.dump(flow(orig_packets=5, orig_bytes=300, reply_packets=0, reply_bytes=0))
+    assert bench.flows()[1].orig_packets == 5
+
+
+def test_after_lost_events_a_dump_knows_better_than_what_was_told() -> None:
+    bench = Bench()
+    bench.store.events_attached = True
+    bench.events(m.new_event(flow()))
+    bench.store.begin_dump()
+    bench.events(m.update_event(flow(state=3)))
+    bench.dump(flow(state=1))
+    assert bench.flows()[1].state == 3, "a slice may be older than an event"
+    bench.store.lost()
+    bench.dump(flow(state=5))
+    assert bench.flows()[1].state == 5
+    assert bench.store.end_dump(bench.now).again
+
+
 def test_a_zone_of_replies_is_another_flow() -> None:
     bench = Bench()
     plain, zoned = flow(), flow(zone=3, zone_dir=2)
