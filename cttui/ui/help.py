@@ -59,7 +59,8 @@ SCREENS: dict[str, tuple[str, str]] = {
     "journeys": (
         "Journeys: packets × stages",
         "A line for each traced packet, a column for each stage of its path. "
-        f"{LEGEND}. Below, every chain and rule that the packet under the cursor met.",
+        f"{LEGEND}. Below, every chain and rule that the packet under the cursor met. "
+        "delivered: netfilter let it through to this machine; whether a program listens there is another matter.",
     ),
 }
 """Of the screens over the dashboard that have no panels of their own."""
