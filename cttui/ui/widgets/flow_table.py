@@ -18,13 +18,12 @@ from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage
 from cttui.model.safe import clean
 from cttui.model.words import counted
-from cttui.ui.lines import Line, Run, clip, clip_middle, fit, pad, width_of
+from cttui.ui.lines import Line, clip, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Column, sensible, shares
+from cttui.ui.widgets.flow_lines import MARKER, flow_line, gap_line, header_line
 from cttui.ui.widgets.flow_marks import FlowMarks
 
-MARKER = 3
-"""Cells of the marker column: space, marker, space."""
 LATE_S = 0.012
 """How long a key waits for its rows; then the cursor is painted where they will be."""
 
@@ -315,14 +314,23 @@ class FlowTable(Rows):
         texts = [{} if flow is None else self._texts(flow, columns) for flow in rows]
         inner = self.row_width(width)
         layout = self._layout(inner)
-        lines = [
-            self._gap(inner, i) if flow is None else self._line(flow, text, layout, inner, i)
-            for i, (flow, text) in enumerate(zip(rows, texts, strict=True))
-        ]
-        return [self._header(layout, width), *self.scrollbar(lines, width)]
+        lines: list[Line] = []
+        for i, (flow, text) in enumerate(zip(rows, texts, strict=True), self._base):
+            cursor = self.cursor_style if i == self.cursor else ""
+            if flow is None:
+                lines.append(gap_line(cursor or "muted", inner))
+            else:
+                whole = cursor or ("flow-ended" if flow.ended else "")
+                lines.append(flow_line(flow, text, layout, self._marks.of(flow), whole, inner))
+        header = header_line(layout, self.sort, self._arrow, self._overflow, width)
+        return [header, *self.scrollbar(lines, width)]
+
+    @property
+    def _arrow(self) -> str:
+        return "▼" if self.descending else "▲"
 
     def _say(self) -> None:
-        page, arrow = self.page, "▼" if self.descending else "▲"
+        page, arrow = self.page, self._arrow
         hidden = f"{counted(page.fillers_hidden, 'filler')} hidden" if page.fillers_hidden else ""
         live = page.matched - page.ended
         shown = f"{live:,}" if live == page.total else f"{live:,} of {page.total:,}"
@@ -339,7 +347,7 @@ class FlowTable(Rows):
         if self.page.error:
             return [(), ((" " * MARKER, ""), (clip(clean(self.page.error), width - MARKER), "error-text"))]
         return [()] * min(1, height // 4) + [
-            ((" " * MARKER, ""), (clip(text, width - MARKER), "muted" if i else ""))
+            ((" " * MARKER, ""), *_keyed(clip(text, width - MARKER), "muted" if i else ""))
             for i, text in enumerate(self.empty)
         ]
 
@@ -352,42 +360,6 @@ class FlowTable(Rows):
                 self._grown[column.id] = need
         return texts
 
-    def _header(self, layout: list[tuple[Column, int]], width: int) -> Line:
-        runs: list[Run] = [(" " * MARKER, "header")]
-        for column, cells in layout:
-            chosen = column.sort == self.sort and bool(column.sort)
-            label = clip(column.label, cells - chosen) + (("▼" if self.descending else "▲") if chosen else "")
-            runs += [
-                (pad(label, cells, column.right), "header-sorted" if chosen else "header"),
-                (" ", "header"),
-            ]
-        runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), "header"))
-        return (*fit(runs, width - 1), ("▶", "header")) if self._overflow else tuple(runs)
-
-    def _gap(self, width: int, i: int) -> Line:
-        """A row that is on its way."""
-        here = self._base + i == self.cursor
-        return ((pad(" " * MARKER + "…", width), self.cursor_style if here else "muted"),)
-
-    def _line(
-        self, flow: Flow, texts: dict[str, str], layout: list[tuple[Column, int]], width: int, i: int
-    ) -> Line:
-        mark, mark_style = self._marks.of(flow)
-        whole = "flow-ended" if flow.ended else ""
-        if self._base + i == self.cursor:
-            whole = self.cursor_style
-        runs: list[Run] = [(f" {mark} ", whole or mark_style)]
-        for column, cells in layout:
-            text = texts[column.id]
-            if width_of(text) > cells:
-                text = _elide(text, cells) if column.middle else clip(text, cells)
-            text = pad(text, cells, column.right)
-            runs.append((text, whole or (column.style(flow) if column.style else "")))
-            runs.append((" ", whole))
-        if whole:
-            runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), whole))
-        return tuple(runs)
-
     def as_markdown(self) -> str:
         """The rows on screen as a Markdown table."""
         layout = self._layout(self.size.width)
@@ -397,9 +369,7 @@ class FlowTable(Rows):
         return "\n".join("| " + " | ".join(row) + " |" for row in head + cells)
 
 
-def _elide(endpoint: str, cells: int) -> str:
-    """An endpoint cut in the middle of its address, the port whole."""
-    port = endpoint.rfind(":")
-    return clip_middle(
-        endpoint, cells, len(endpoint) - port if port > 0 and not endpoint.endswith("]") else None
-    )
+def _keyed(text: str, style: str) -> list[Run]:
+    """A line like `  b  what it does` with its key marked as in the key line; any other line as it is."""
+    key = re.match(r"  \S+(?=  )", text)
+    return [(key[0], "key"), (text[key.end() :], style)] if key else [(text, style)]
