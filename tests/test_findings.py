@@ -4,7 +4,7 @@ import pytest
 
 from cttui.diagnosis import active_rules, forecast, network
 from cttui.diagnosis.finding import ERROR, INFO, WARNING
-from cttui.diagnosis.findings import by_rule, findings, headline, is_full
+from cttui.diagnosis.findings import by_rule, findings, headline, is_full, suspect
 from cttui.model.hooks import ActiveRule, Loss
 from cttui.model.messages import Result
 from cttui.model.table import Series, TableReading
@@ -202,6 +202,21 @@ def test_a_loss_says_whether_it_goes_on() -> None:
     assert said[ERROR].endswith("table full; 63/s now.") and said[WARNING].endswith(
         "none in the last minute."
     )
+
+
+@pytest.mark.parametrize(("source", "who"), [
+    ("perhaps policy DROP of f c, which has no counter", "policy DROP of f c"),
+    ("perhaps f c rule 3: tcp dport 80 drop; f c rule 9: drop", "f c rule 3"), ("", ""),
+])  # fmt: skip
+def test_what_has_no_counter_is_suspected_by_name(source: str, who: str) -> None:
+    one = loss(48, "unknown", source, pps=9.0)
+    assert suspect(one) == who
+    (found,) = findings(table(), [one])
+    if who:
+        assert headline(table(), [one], None) == f"48 packets lost, perhaps by {who}, 9/s now"
+        assert found.level == WARNING and f"perhaps by {who}" in found.what and "counter drop" in found.remedy
+    else:
+        assert found.level == ERROR and "cause unknown" in headline(table(), [one], None)
 
 
 def test_the_headline() -> None:

@@ -247,6 +247,12 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
         return Finding(INFO, f"{packets(loss.packets)} {were} {said}.", (*([text] if text else []), where))
     going = f"; {_going_on(loss)}" if _going_on(loss) else ""
     level = WARNING if loss.over else ERROR
+    if cause == "unknown" and suspect(loss):
+        return Finding(
+            WARNING, f"{packets(loss.packets)} {were} lost, perhaps by {suspect(loss)}{going}.", (where,),
+            "Without a counter of its own it can only be suspected: `counter drop` in an nft rule counts; a trace "
+            "(journeys) shows each packet's end.",
+        )  # fmt: skip
     if cause == "unknown":
         return Finding(
             level, f"{packets(loss.packets)} {were} lost, and no counter says why{going}.", (where,)
@@ -260,6 +266,14 @@ def _going_on(loss: Loss) -> str:
     if loss.over:
         return "none in the last minute"
     return f"{loss.pps:,.0f}/s now" if loss.pps >= 1 else f"{loss.pps:.1f}/s now" if loss.pps else ""
+
+
+def suspect(loss: Loss) -> str:
+    """What may have dropped what nothing explains, the first of these: `policy DROP of fw in`; "" where nothing is."""
+    source = clean(loss.source)
+    if loss.cause != "unknown" or not source.startswith("perhaps "):
+        return ""
+    return re.split(r"; |: |, which", source.removeprefix("perhaps "))[0]
 
 
 def alarming(losses: Sequence[Loss]) -> list[Loss]:
@@ -282,6 +296,8 @@ def headline(
         cause, going = clean(worst.cause), _going_on(worst)
         if worst.source.startswith("drop ") and full:
             cause = "lost in conntrack: table full" + ("" if going else " (no rule dropped them)")
+        if cause == "unknown" and suspect(worst):
+            cause = f"lost, perhaps by {suspect(worst)}"
         if cause == "unknown":
             cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
         if not cause.startswith(_VERBS):

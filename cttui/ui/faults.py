@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cttui.diagnosis import forecast
-from cttui.diagnosis.findings import alarming, headline
+from cttui.diagnosis.findings import alarming, headline, suspect
 from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
@@ -218,7 +218,7 @@ def banner(
         loss = headline(answer.table, losses, result, answer.hooks.network_rates if answer.hooks else {})
         if loss:
             real = alarming(losses)
-            style = "level-warn" if real and all(x.over for x in real) else "error-text"
+            style = "level-warn" if real and all(x.over or suspect(x) for x in real) else "error-text"
             lines.append(
                 (
                     ((" ! ", style), (loss, style)),

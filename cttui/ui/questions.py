@@ -283,7 +283,13 @@ def trust_lines(table: TableReading, health: Health) -> Paragraphs:
             (f"  The packet ring had no room for {counted(health.ring_drops, 'packet')}.", "level-warn")
         )
     if table.count is not None and table.held and table.count != table.held:
-        out.append(f"  {table.count - table.held:+,} entries are unconfirmed, dying or not read yet.")
+        beside = table.count - table.held
+        if beside > 0:
+            out.append(
+                f"  {counted(beside, 'more entry', 'more entries')}: unconfirmed, dying or not read yet."
+            )
+        else:
+            out.append(f"  {counted(-beside, 'entry', 'entries')} shown ended after the table was read.")
     out.append(f"  The probe takes {health.cpu_percent:.1f} % of a core and {health.rss_bytes / 1e6:.0f} MB.")
     return out
 

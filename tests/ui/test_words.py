@@ -173,6 +173,14 @@ def test_a_packet_without_a_flow_says_that_the_table_may_be_older() -> None:
     assert said(dump_age_s=4.2, events_attached=True) == faults.no_flow(None)
 
 
+@pytest.mark.parametrize(("count", "said"), [
+    (12, "2 more entries: unconfirmed, dying or not read yet."), (9, "1 entry shown ended after the table was read."), (10, None),
+])  # fmt: skip
+def test_the_count_beside_what_was_read(count: int, said: str | None) -> None:
+    lines = text(questions.trust_lines(samples.table(count=count, held=10), Health()))
+    assert said in lines if said else "entr" not in lines
+
+
 def test_explanation_covers_the_whole_picture() -> None:
     health = Health(
         counters_age_s=0.2, dump_age_s=5, events_attached=False, events_lost=2, ghosts=4, ring_drops=1

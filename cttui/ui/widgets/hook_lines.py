@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cttui.diagnosis import active_rules
-from cttui.diagnosis.findings import by_rule
+from cttui.diagnosis.findings import by_rule, suspect
 from cttui.model.hooks import ActiveRule, Chain, Loss
 from cttui.model.safe import clean
 from cttui.ui.lines import Line, Run, clip, clip_words, fit, width_of
@@ -43,7 +43,9 @@ def loss_words(loss: Loss) -> str:
 
 
 def short_cause(loss: Loss) -> str:
-    """The cause in few words: `table full`, `dropped by raw OUTPUT rule 1`."""
+    """The cause in few words: `table full`, `dropped by raw OUTPUT rule 1`, `perhaps policy DROP of fw in`."""
+    if who := suspect(loss):
+        return f"perhaps {who}"
     cause = clean(loss.cause).removeprefix("lost in conntrack: ")
     return cause.partition(": ")[0]
 
