@@ -25,8 +25,10 @@ ip route add local default dev lo
 iptables -A INPUT -m conntrack --ctstate INVALID -j DROP
 iptables -A INPUT -i lo -p tcp --dport 22 -m comment --comment "ssh" -j ACCEPT
 iptables -A INPUT -p udp --dport 5300 -j DROP
-for i in 1 2 3 4 5 6 7 8 9; do echo x > /dev/udp/127.0.0.$i/53; echo y > /dev/udp/127.0.0.$i/5300; done
-sleep 1000
+while :; do
+    for i in 1 2 3 4 5 6 7 8 9; do echo x > /dev/udp/127.0.0.$i/53; echo y > /dev/udp/127.0.0.$i/5300; done
+    sleep 20  # before the entries end: pictures of all themes and sizes take longer
+done
 """
 
 

@@ -6,6 +6,7 @@ A style name is a theme variable (`theme.VARIABLES`): `name` is the colour, `nam
 widget's own style.
 """
 
+import re
 from collections.abc import Iterable
 
 from rich.cells import cell_len, set_cell_size
@@ -100,3 +101,9 @@ def spread(left: Iterable[Run], right: Iterable[Run], width: int) -> list[Run]:
     if taken >= width:
         return list(fit(right, width))
     return [*fit(left, width - taken), *right]
+
+
+def keyed(text: str, style: str) -> list[Run]:
+    """`  b  what it does` with its key marked as in the key line; any other text as one run."""
+    key = re.match(r"  \S+(?=  )", text)
+    return [(key[0], "key"), (text[key.end() :], style)] if key else [(text, style)]

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from cttui.ui import cells
 from cttui.ui.ascii import ascii_only, to_ascii
 from cttui.ui.cells import changed_runs
-from cttui.ui.lines import Line, clip, clip_middle, clip_words, fit, pad, spread, width_of
+from cttui.ui.lines import Line, clip, clip_middle, clip_words, fit, keyed, pad, spread, width_of
 
 TEXT = st.text(st.sampled_from("abc 019.:…─█▁日本é\u0301🙂"), max_size=30)
 LINES = st.lists(st.tuples(TEXT, st.sampled_from(["", "muted", "value"])), max_size=6)
@@ -98,3 +98,8 @@ def test_words_are_cut_between_words() -> None:
     assert clip_words("10 SYN, all from", 9) == "10 SYN…"
     assert clip_words("unbreakableword", 6) == "unbre…"
     assert [clip_words("a b", n) for n in (0, 1, 2)] == ["", "…", "a…"]
+
+
+def test_a_key_is_marked_before_what_it_does() -> None:
+    assert keyed("  b  fire 10 SYNs", "muted") == [("  b", "key"), ("  fire 10 SYNs", "muted")]
+    assert keyed("An empty table.", "") == [("An empty table.", "")]

@@ -18,7 +18,7 @@ from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage
 from cttui.model.safe import clean
 from cttui.model.words import counted
-from cttui.ui.lines import Line, clip, width_of
+from cttui.ui.lines import Line, clip, keyed, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Column, sensible, shares
 from cttui.ui.widgets.flow_lines import MARKER, flow_line, gap_line, header_line
@@ -347,7 +347,7 @@ class FlowTable(Rows):
         if self.page.error:
             return [(), ((" " * MARKER, ""), (clip(clean(self.page.error), width - MARKER), "error-text"))]
         return [()] * min(1, height // 4) + [
-            ((" " * MARKER, ""), *_keyed(clip(text, width - MARKER), "muted" if i else ""))
+            ((" " * MARKER, ""), *keyed(clip(text, width - MARKER), "muted" if i else ""))
             for i, text in enumerate(self.empty)
         ]
 
@@ -367,9 +367,3 @@ class FlowTable(Rows):
         cells = [[column.text(flow).replace("|", "\\|") for column, _ in layout] for flow in rows]
         head = [[column.label for column, _ in layout], ["---"] * len(layout)]
         return "\n".join("| " + " | ".join(row) + " |" for row in head + cells)
-
-
-def _keyed(text: str, style: str) -> list[Run]:
-    """A line like `  b  what it does` with its key marked as in the key line; any other line as it is."""
-    key = re.match(r"  \S+(?=  )", text)
-    return [(key[0], "key"), (text[key.end() :], style)] if key else [(text, style)]
