@@ -265,10 +265,12 @@ def trust_lines(table: TableReading, health: Health) -> Paragraphs:
         out.append(f"  Rules and stages were read {health.hooks_age_s:.0f} s ago.")
     if health.events_attached:
         out.append(f"  Events: {health.events:,} heard; new and ended flows are exact.")
-    else:
+    elif health.dump_age_s is not None:
         out.append(
             "  Events are off: new and ended flows are lower bounds from comparing dumps (e attaches them)."
         )
+    else:
+        out.append("  Flows are not read: how many begin and end is not known.")
     if health.events_lost:
         out.append(
             (

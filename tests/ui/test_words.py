@@ -181,6 +181,14 @@ def test_the_count_beside_what_was_read(count: int, said: str | None) -> None:
     assert said in lines if said else "entr" not in lines
 
 
+def test_nothing_is_said_of_dumps_where_flows_are_not_read() -> None:
+    unread = text(questions.trust_lines(samples.table(count=0, held=0), Health(counters_age_s=0.0)))
+    assert "is not known" in unread and "dumps" not in unread
+    assert "lower bounds" in text(
+        questions.trust_lines(samples.table(count=0, held=0), Health(dump_age_s=1.0))
+    )
+
+
 def test_explanation_covers_the_whole_picture() -> None:
     health = Health(
         counters_age_s=0.2, dump_age_s=5, events_attached=False, events_lost=2, ghosts=4, ring_drops=1
