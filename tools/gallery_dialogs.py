@@ -30,9 +30,11 @@ async def _choices(s: Gallery) -> None:
     await s.go("c", "down", "space", "K", "greater_than_sign")
     await s.picture("columns-changed")
     await s.home()
+    await s.burst()  # the first one's flows have ended meanwhile
     await s.go("R")
     await s.picture("reset")
     await s.home()
+    await s.burst()
     await s.go("3", "E")
     await s.picture("export")
     s.app.screen.query_one(Field).value = "/proc/nowhere/log.pcapng"

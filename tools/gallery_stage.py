@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stage import SIZES, Stage, words
 from textual.pilot import Pilot
+from textual.screen import SystemModalScreen
 
 from cttui.client.options import Options
 from cttui.ui.filter_bar import FilterBar
@@ -42,6 +43,9 @@ class Gallery(Stage):
             for theme in self.wanted_themes:
                 self.app.theme = theme
                 await self._painted()
+                if isinstance(self.app.screen, SystemModalScreen):  # Textual's own palette keeps its colours
+                    self.app.stylesheet.update(self.app.screen)
+                    await self._painted()
                 path = self.folder / theme / words(size) / f"{name}.svg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(self.drawn(f"{name}, {theme}, {words(size)}"), "utf-8")

@@ -190,3 +190,8 @@ async def test_rules_keep_a_history_of_their_rate() -> None:
         await pilot.pause()
         line = next(line for line in widget.as_text().split("\n") if "-j CT" in line)
         assert "███" in line
+
+
+async def test_no_rules_is_said_whole() -> None:
+    lines = await shown(HookPath(), HooksReading(), (40, 20))
+    assert "stage counters of our own can." in " ".join(" ".join(lines).split())

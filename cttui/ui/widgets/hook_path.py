@@ -184,9 +184,8 @@ class HookPath(Rows):
         for sentence in reading.missing[:2]:
             lines += wrap(f" {clean(sentence)}", width, "level-warn")[:2]
         if not lines and not reading.rules_total and not reading.stages:
-            lines = [
-                ((" No rules here, so nothing counts packets; stage counters of our own can.", "muted"),)
-            ]
+            no_rules = " No rules here, so nothing counts packets; stage counters of our own can."
+            lines = wrap(no_rules, width, "muted")
         return lines
 
     @property
