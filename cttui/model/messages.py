@@ -421,6 +421,11 @@ class Job(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     fault: Fault | None = None
     result: Result | None = None
 
+    @property
+    def of_packets(self) -> Result | None:
+        """The result of a job that sends packets: a fill's or a deletion's tells of none."""
+        return self.result if self.kind in ("fire", "hold") else None
+
 
 class Notice(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Something the person should know. `level`: info, warning, error."""

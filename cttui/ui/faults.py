@@ -169,7 +169,7 @@ def big_numbers(answer: Answer, job: Job | None) -> list[tuple[str, str, str]]:
         if table.maximum:
             free = max(0, table.maximum - table.count)
             out.append((f"{free:,}", "free slots", "level-full" if free == 0 else ""))
-    result = job.result if job is not None else None
+    result = job.of_packets if job is not None else None
     if result is not None:
         out.append((f"{result.sent:,}", "sent", ""))
         out += [(f"{n:,}", name, "") for name, n in prerouting(result)]
@@ -213,7 +213,7 @@ def banner(
             )
         )
     if answer is not None:
-        result = job.result if job is not None else None
+        result = job.of_packets if job is not None else None
         losses = answer.hooks.losses if answer.hooks else []
         loss = headline(answer.table, losses, result, answer.hooks.network_rates if answer.hooks else {})
         if loss:

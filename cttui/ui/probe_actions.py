@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from cttui.ui.burst import Burst
     from cttui.ui.program import Program
 
-BURSTS = ("fire", "hold")
-"""Kinds of jobs whose result is packets; a fill sends none."""
-
 
 class ProbeActions:
     """Handlers by action id, and what runs because of them."""
@@ -170,10 +167,11 @@ class ProbeActions:
         if job is None or job.result is None:
             self.app.say(f"No burst yet: {self.app.key('fire')} fires one.")
             return
-        if job.kind not in BURSTS:
+        result = job.of_packets
+        if result is None:
             self.app.say(faults.summary(job))
             return
-        lines = questions.result_lines(job.result, self._title if job.kind == "fire" else "")
+        lines = questions.result_lines(result, self._title if job.kind == "fire" else "")
         if job.kind == "fire" and self.dashboard.journeys is not None:
             lines += journey_text.ends_lines(self.dashboard.journeys, self.app.key("journeys"))
         self.app.push_screen(Read("What the burst did", lines))

@@ -13,7 +13,6 @@ from cttui.ui.column_chooser import ColumnChooser
 from cttui.ui.dialogs import Choose, Entry, Read
 from cttui.ui.filter_bar import FilterBar
 from cttui.ui.layouts import PANELS
-from cttui.ui.probe_actions import BURSTS
 from cttui.ui.session import Phase
 from cttui.ui.view import Step
 
@@ -206,7 +205,7 @@ class ViewActions:
         if answer is None:
             return
         job = self.dashboard.burst
-        result = job.result if job is not None and job.kind in BURSTS else None
+        result = job.of_packets if job is not None else None
         self.app.push_screen(
             Read(
                 "Explained",
