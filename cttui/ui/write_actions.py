@@ -61,7 +61,8 @@ class WriteActions:
         self._need_writes()
         flow = self.app.dashboard.flows.selected
         if flow is None:
-            raise FaultError("nothing", "There is no flow under the cursor.")
+            self.app.say("There is no flow under the cursor.")
+            return
         title, paragraphs = questions.delete_question(flow, conntrack_line(flow), sandbox=self._sandbox)
         await self._confirmed(title, paragraphs, "delete", [flow])
 

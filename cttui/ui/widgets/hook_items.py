@@ -97,10 +97,11 @@ def hottest_items(reading: HooksReading) -> list[Item]:
     """Rules that count, the most packets/s first."""
     rules = [(chain, rule) for chain in reading.chains if not chain.ours for rule in chain.rules]
     rules.sort(key=lambda pair: (-(pair[1].pps or 0.0), -(pair[1].packets or 0)))
-    return [
+    items = [
         Item("rule", f"{chain.table} {chain.chain}", rule.packets, rule.pps, chain, rule)
         for chain, rule in rules
     ]
+    return [Item("hook", "RULES"), *items] if items else []
 
 
 def total(stages: Iterable[Stage]) -> tuple[int, float | None]:
