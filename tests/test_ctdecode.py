@@ -259,6 +259,9 @@ def test_removing_fillers_names_each_of_them(entries: list[tuple[int, int, int, 
             orig_dport=dport, id=number, zone=FILLER_ZONE,
         )  # fmt: skip
         _names_one(payload, named)
+    columns["zone_dir"] = np.arange(len(entries)) == 0  # another's, in a zone of one direction: left alone
+    assert len(ctfill.Filler().deletions(columns)) == len(entries) - 1
+    del columns["zone_dir"]
     columns["zone"][0] = 0  # not a filler: left alone
     assert len(ctfill.Filler().deletions(columns)) == len(entries) - 1
 

@@ -124,13 +124,15 @@ class Filler:
 
     def deletions(self, columns: Columns) -> Messages:
         """The DELETEs of the fillers among these flows, u1[n, length]."""
-        if not columns.keys() >= _CARRIED or "zone_dir" in columns:
+        if not columns.keys() >= _CARRIED:
             return np.zeros((0, 0), np.uint8)
         mine = (
             (columns["zone"] == self.zone)
             & (columns["mark"] == self.mark)
             & (columns["proto"] == IPPROTO_TCP)
         )
+        if "zone_dir" in columns:
+            mine &= columns["zone_dir"] == 0  # a zone of one direction only: not ours
         one = Identity(AF_INET, IPPROTO_TCP, _SRC, _DST, _SPORT, _DPORT, self.zone, 0, _ID)
         template = delete_message(one, 0, ack=False)
         messages = np.repeat(np.frombuffer(template, np.uint8)[None], mine.sum(), axis=0)
