@@ -130,6 +130,7 @@ async def test_pressed_again_while_a_sandbox_starts() -> None:
         await d.until("Everything as predicted")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.fills
 async def test_after_a_tale_the_last_burst_is_its_own() -> None:
     async with live(targets.sandbox(), (80, 24)) as d:
@@ -149,6 +150,7 @@ async def test_after_a_tale_the_last_burst_is_its_own() -> None:
         assert "invalid +10" not in d.text, "it was another sandbox's"
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.fills
 async def test_a_fill_is_not_told_as_a_burst() -> None:
     limit = int(Path("/proc/sys/net/netfilter/nf_conntrack_max").read_text())
@@ -174,6 +176,7 @@ async def test_help_is_of_the_screen_one_is_on() -> None:
         await d.until("Journeys: packets × stages")
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.fills
 async def test_the_tour_to_its_end() -> None:
     """Each caption leaves what it speaks of in view, and says what goes on while one waits."""
