@@ -6,7 +6,7 @@ Needs CAP_NET_ADMIN in the user namespace that owns the network namespace; Permi
 import errno
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,7 @@ from cttui.model.flow import Flow
 
 __all__ = [
     "DESTROY", "NEW", "UPDATE", "Batch", "Decoder", "Dump", "Events", "Got", "create", "delete",
-    "expectations_by_master", "get_many", "stats", "stats_from_proc", "stats_global",
+    "expectations", "get_many", "stats", "stats_from_proc", "stats_global",
 ]  # fmt: skip
 
 NFNLGRP_CONNTRACK_NEW, NFNLGRP_CONNTRACK_UPDATE, NFNLGRP_CONNTRACK_DESTROY = 1, 2, 3
@@ -347,11 +347,17 @@ def stats_from_proc(path: str = "/proc/thread-self/net/stat/nf_conntrack") -> di
     return {**total, "entries": entries}
 
 
-def expectations_by_master() -> dict[bytes, int]:
-    """Number of expectations by master (see ctencode.original_tuple)."""
+def expectations(flows: Iterable[Flow]) -> dict[int, int]:
+    """How many connections the helper of each flow expects, by the flow's key; those without a helper left out.
+
+    An expectation names its master by the original tuple only, so flows of one tuple in several zones share theirs.
+    """
+    masters = {flow.key: ctencode.original_tuple(flow) for flow in flows if flow.helper}
+    if not masters:
+        return {}
     found: Counter[bytes] = Counter()
     for payload in _ask(_EXP_GET, NLM_F_DUMP):
         for kind, value in attributes(payload[NFGENMSG.size :]):
             if kind == 1:  # CTA_EXPECT_MASTER
                 found[value] += 1
-    return dict(found)
+    return {key: found[master] for key, master in masters.items()}

@@ -358,6 +358,8 @@ class FlowPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     error: str = ""
     ended: int = 0
     """Matched flows that have just ended and are shown for a moment more: not in `total`."""
+    expectations: dict[int, int] = {}
+    """Of flows asked for by key that have a helper: how many connections it expects, by key."""
 
 
 class CounterDelta(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -90,7 +90,9 @@ class Queries:
         if view.keys:
             found = [row for key in view.keys if (row := store.row_of(key)) is not None]
             rows = np.array(found, np.int64)
-            return FlowPage(total=len(store), matched=len(found), rows=self._fresh(store, rows, view, now))
+            flows = self._fresh(store, rows, view, now)
+            expected = ctnetlink.expectations(flows) if at is None and self._watch.running else {}
+            return FlowPage(total=len(store), matched=len(found), rows=flows, expectations=expected)
         try:
             rows, hidden = self._select(store, view.filter, now, view.fillers, ended=view.refresh)
             values = window.sort_values(store.columns, rows, view.sort, now, store.interned)

@@ -35,9 +35,16 @@ def _pair(label: str, text: str, style: str = "") -> str | tuple[str, str]:
 
 
 def flow_paragraphs(
-    flow: Flow, past: Seen | None, packets: PacketPage | None = None, gone: bool = False
+    flow: Flow,
+    past: Seen | None,
+    packets: PacketPage | None = None,
+    gone: bool = False,
+    expected: int | None = None,
 ) -> Paragraphs:
-    """Every attribute, both directions, NAT in words, the timeout's setting, the past, and the commands."""
+    """Every attribute, both directions, NAT in words, the timeout's setting, the past, and the commands.
+
+    `expected`: how many connections the flow's helper expects, None where that was not asked.
+    """
     proto = words.protocol(flow.proto)
     state = f.state_name(flow.proto, flow.state)
     out: Paragraphs = [(f"{proto} {state}".rstrip() + f"   {words.flags_words(flow)}", "value")]
@@ -81,7 +88,8 @@ def flow_paragraphs(
             )
         )
     if flow.helper:
-        out.append(_pair("helper", clean(flow.helper)))
+        expects = "" if expected is None else f", expects {words.counted(expected, 'connection')}"
+        out.append(_pair("helper", clean(flow.helper) + expects))
     if any(flow.labels):
         out.append(_pair("labels", ", ".join(map(str, words.label_bits(flow.labels)))))
     if flow.secctx:
@@ -234,6 +242,7 @@ class FlowDetail(Dialog[None]):
         self._copy = copy
         self._gone = False
         self._packets: PacketPage | None = None
+        self._expected: int | None = None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide tall") as box:
@@ -245,7 +254,8 @@ class FlowDetail(Dialog[None]):
             )  # fmt: skip
 
     def _paragraphs(self) -> Paragraphs:
-        return flow_paragraphs(self.flow, self._watch.past(self.flow.key), self._packets, self._gone)
+        past = self._watch.past(self.flow.key)
+        return flow_paragraphs(self.flow, past, self._packets, self._gone, self._expected)
 
     def amend(self, ask: Ask) -> Ask:
         """Only this flow, and its packets."""
@@ -262,6 +272,7 @@ class FlowDetail(Dialog[None]):
             self._gone = found is None or found.ended
             if found is not None:
                 self.flow = found
+            self._expected = answer.flows.expectations.get(self.flow.key)
         if answer.packets is not None:
             # A recording answers with the packets of its own question.
             mine = [row for row in answer.packets.rows if row.flow_key == self.flow.key]

@@ -21,7 +21,7 @@ WITH = (
 from cttui.flows.columns import Interned
 from cttui.flows.store import Store
 from cttui.kernel import ctnetlink
-from cttui.kernel.ctencode import address, original_tuple
+from cttui.kernel.ctencode import address
 from cttui.kernel.ctfill import Filler
 from cttui.model.flow import *
 from cttui.model.words import conntrack_line
@@ -81,8 +81,7 @@ report(lines=lines, mine=[conntrack_line(one) for one in mine], heard=heard,
        totals=[store.new_total, store.ended_total], timeouts=[one.timeout_s for one in mine],
        labels=[[one.labels.hex(), str(one.id) in labelled] for one in mine if one.family == 2],
        expected=[bool(one.master) == bool(one.status & EXPECTED) for one in mine],
-       expectations=[[one.helper, n] for one in mine for tuple_, n in ctnetlink.expectations_by_master().items()
-                     if original_tuple(one) == tuple_])
+       expectations=[[one.helper, n] for one in mine for key, n in ctnetlink.expectations(mine).items() if one.key == key])
 """
     )
     assert sorted(map(m.steady, got["mine"])) == sorted(map(m.steady, got["lines"]))

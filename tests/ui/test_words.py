@@ -273,6 +273,14 @@ def test_detail_says_nat_in_words() -> None:
     assert "nf_conntrack_tcp_timeout_syn_sent" in said
 
 
+def test_detail_says_how_many_connections_a_helper_expects() -> None:
+    flow = samples.flow(0, helper="ftp")
+    assert "helper     ftp, expects 1 connection\n" in text(flow_paragraphs(flow, None, expected=1))
+    assert "helper     ftp, expects 0 connections\n" in text(flow_paragraphs(flow, None, expected=0))
+    assert "helper     ftp\n" in text(flow_paragraphs(flow, None)), "not asked"
+    assert "expects" not in text(flow_paragraphs(samples.flow(0), None, expected=None))
+
+
 def test_watch_remembers_changes() -> None:
     watch = Pasts()
     before = samples.flow(0)
