@@ -12,7 +12,7 @@ from cttui.ui.prose import wrap
 class Field(Input):
     """A text field of ours: plain, no markup, no frame."""
 
-    DEFAULT_CSS = "Field, Field:focus { border: none; height: 1; padding: 0; }"
+    DEFAULT_CSS = "Field, Field:focus { border: none; width: 1fr; height: 1; padding: 0; }"
 
     def __init__(
         self,
@@ -29,6 +29,15 @@ class Field(Input):
     def validate_value(self, value: str) -> str:
         """What is pasted or configured may hold anything, and Textual paints it as it is."""
         return clean(value)
+
+    def on_focus(self) -> None:
+        """Show the cursor: Textual scrolls to it only when it moves, and a long line opens with it at its end."""
+        at, self.cursor_position = self.cursor_position, 0
+        self.cursor_position = at
+
+    def on_resize(self) -> None:
+        if self.has_focus:
+            self.on_focus()
 
 
 class Label(Cells):
