@@ -186,8 +186,8 @@ class Cells(Widget):
                 break
         right: list[Run] = []
         for text, style in notes:
-            right += [(f" {text} ", style), (rule * 2, line)]
-        right = [*right[:-1], (rule, line)] if right else []
+            right += [(" ", line), (text, style), (f" {rule * 2}", line)]
+        right = [*right[:-1], (f" {rule}", line)] if right else []
         taken = sum(width_of(text) for text, _ in left + right)
         return (*left, (rule * (width - taken), line), *right)
 

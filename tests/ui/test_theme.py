@@ -117,6 +117,27 @@ def test_colour_blind_tells_meanings_apart(eye: str) -> None:
     assert not alike
 
 
+@pytest.mark.parametrize("name", ["ansi16", "paper"])
+def test_styles_tell_what_colours_would(name: str) -> None:
+    """ansi16 is what NO_COLOR gets: there only styles are left."""
+
+    def look(colour: str) -> tuple[str | None, ...]:
+        keys = (
+            (f"{colour}-style",) if name == "ansi16" else (colour, f"{colour}-background", f"{colour}-style")
+        )
+        return tuple(by_name(name).variables.get(key) for key in keys)
+
+    for least, warning, worst in (
+        ("label", "level-warn", "error-text"), ("hook", "hook-conntrack", "hook-loss"),
+        ("hook-idle", "verdict-drop", "hook-loss"), ("hook-conntrack", "label", "error-text"),
+    ):  # fmt: skip
+        assert len({look(least), look(warning), look(worst)}) == 3, (least, warning, worst)
+    assert look("fate-passed") != look("fate-lost")
+    if name == "paper":
+        assert len({look(f"badge-{badge}") for badge in ("host", "sandbox", "frozen")}) == 3
+        assert look("key") != look("label") and look("right") != look("wrong")
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "paper"])
 def test_badges_differ(name: str) -> None:
     """Host and alarm, or a frozen picture and a recording, are told apart before they are read; paper has no colours."""
