@@ -60,8 +60,8 @@ class Tour(Dialog[None]):
             Stop(
                 "2 of 5: ten SYNs, ten flows",
                 "Each SYN of an unknown connection made an entry: SYN_SENT, unreplied, kept for two minutes. raw counts "
-                "packets before conntrack, mangle after it: both saw ten. The path's second line is the answers: "
-                "RSTs, which would end the entries, so a rule drops them.",
+                "packets before conntrack, mangle after it: both saw ten. The answers, RSTs, would end the "
+                "entries, so a rule drops them: the 10 dropped by rules.",
                 f"leave {FREE} slots free",
                 self._fill,
                 "filling a fresh sandbox",
