@@ -6,7 +6,8 @@ import samples as s
 from host import Host, markdown, shown
 
 from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule, Stage
-from cttui.ui.widgets.hook_lines import brief
+from cttui.ui.widgets.hook_items import Item
+from cttui.ui.widgets.hook_lines import Here, brief, item_runs
 from cttui.ui.widgets.hook_path import HookPath
 
 
@@ -195,3 +196,12 @@ async def test_rules_keep_a_history_of_their_rate() -> None:
 async def test_no_rules_is_said_whole() -> None:
     lines = await shown(HookPath(), HooksReading(), (40, 20))
     assert "stage counters of our own can." in " ".join(" ".join(lines).split())
+
+
+@pytest.mark.parametrize(
+    ("active", "style"), [(True, "hook-conntrack"), (None, "hook"), (False, "hook-idle")]
+)
+def test_conntrack_stands_out_only_where_it_is_on(active: bool | None, style: str) -> None:
+    here = Here(40, active, "No rule of this namespace switches conntrack on.", False)
+    for kind in ("conntrack", "confirm"):
+        assert item_runs(Item(kind, kind), 80, here)[0] == (f"  ◆ {kind}", style)

@@ -108,12 +108,12 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
             said = f"−{item.loss.packets:,} {short_cause(item.loss)}"
         return [(clip_words(sign + said, width), "hook-loss" if alarm else "hook")]
     if item.kind == "confirm":
-        return [(f"  ◆ {item.name}", "hook-idle" if here.active is False else "hook-conntrack")]
+        return [(f"  ◆ {item.name}", _conntrack_style(here))]
     if item.kind == "conntrack":
         said, style = _conntrack_words(here)
         name = f"  ◆ {item.name}"
         return [
-            (name, "hook-idle" if here.active is False else "hook-conntrack"),
+            (name, _conntrack_style(here)),
             ("  " + clip_words(said, max(0, width - width_of(name) - 2)) if said else "", style),
         ]
     if item.kind == "more":
@@ -151,6 +151,11 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
     if history and any(past):
         runs.append((" " + blocks(list(past), HISTORY), "history"))
     return runs
+
+
+def _conntrack_style(here: Here) -> str:
+    """Conntrack stands out where it is known to be on."""
+    return "hook-conntrack" if here.active else "hook-idle" if here.active is False else "hook"
 
 
 def _conntrack_words(here: Here) -> tuple[str, str]:
