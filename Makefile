@@ -15,9 +15,10 @@ run: $(VENV)/.ready
 test: $(VENV)/.ready-dev
 	@sh tools/system-packages test
 	@$(MAKE) --no-print-directory check
-	@# What fails is run once more: these tests share one kernel with whatever else the machine does. The first
-	@# report stays in the output, so that a test that needs this can be seen and mended.
-	$(BIN)/python -m pytest $(PYTEST_ARGS) || { echo "Once more, only what failed:"; $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
+	@# Two at a time, since they mostly wait; one of the two runs all that fill a table. What fails is run once more,
+	@# alone: these tests share one kernel with whatever else the machine does. The first report stays in the output,
+	@# so that a test that needs this can be seen and mended.
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS) || { echo "Once more, only what failed:"; $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

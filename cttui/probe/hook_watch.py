@@ -156,6 +156,7 @@ class HookWatch:
 
     async def run(self) -> None:
         """Read for ever, while somebody looks."""
+        before_s = float("inf")
         while True:
             if self.first_read.is_set() and time.monotonic() - self._asked_at > LOOKED_AT_S:
                 self._wake.clear()
@@ -163,7 +164,10 @@ class HookWatch:
             began = time.monotonic()
             await self.refresh()
             self._wake.clear()
-            pause_s = pause(self._cost_s + self._cut_s, time.monotonic() - began, dear=self.rules.dear)
+            cost_s = self._cost_s + self._cut_s
+            # Texts that are new cost once: the dearer of two readings says nothing of the next.
+            pause_s = pause(min(cost_s, before_s), time.monotonic() - began, dear=self.rules.dear)
+            before_s = cost_s
             try:
                 async with asyncio.timeout(pause_s):
                     await self._wake.wait()
