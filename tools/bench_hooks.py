@@ -61,7 +61,7 @@ def _set() -> str:
     elements = ", ".join(map(_address, range(RULES)))
     return (
         f"table ip t {{ set a {{ type ipv4_addr; elements = {{ {elements} }} }}\n"
-        "chain c { type filter hook input priority 0;\nip saddr @a counter drop\n} }"
+        "chain c { type filter hook input priority 0;\nip saddr @a counter drop\n}\n}"
     )
 
 
