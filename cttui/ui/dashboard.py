@@ -46,8 +46,10 @@ class Dashboard(Panels):
         """Why the table was not filled as asked for at the start; Escape takes it away."""
         self.lean = False
         """Without history lines: for a slow line."""
+        self._hurry = False
+        """A key waits for rows: the next question asks for these alone."""
         self._hurried = -1
-        """Number of the question that asks for flows alone; 0: the next one will, -1: none does."""
+        """Number of the last question that did. Keys come while its answer is on its way, so it stays known."""
         self._whole_at = 0.0
         self.presenting = False
         self.caption = ""
@@ -61,10 +63,10 @@ class Dashboard(Panels):
         readable = self.state.welcome is None or "ctnetlink" in self.state.welcome.can
         flows = self.view.flow_view(first, count, follow) if readable else None
         recent = time.monotonic() - self._whole_at < 1 / self.state.hz  # a key held down stops nothing else
-        if self._hurried == 0 and recent and self.state.phase is Phase.LIVE:
+        hurry, self._hurry = self._hurry, False
+        if hurry and recent and self.state.phase is Phase.LIVE:
             self._hurried = seq
             return self.view.ask(seq, flows=flows)
-        self._hurried = -1
         groups_first, groups_count = self.groups.question()
         wide = self._layout_name in ("wide", "huge") or self.zoomed == "statistics"
         return self.view.ask(
@@ -247,7 +249,7 @@ class Dashboard(Panels):
 
     def on_rows_window_wanted(self, event: Rows.WindowWanted) -> None:
         if event.rows is self.flows:
-            self._hurried = 0
+            self._hurry = True
         self.poke()
 
     def on_flow_table_sort_wanted(self, event: FlowTable.SortWanted) -> None:
