@@ -24,6 +24,8 @@ def run(options: Options) -> int:
         ReplayLink(options.replay)  # raises while there is still a shell to say it in
     # Read once, at Textual's import: no animation is worth its bytes over SSH.
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    # A key waits for the next frame: at Textual's 60 a second up to 17 ms. Nothing is sent that did not change.
+    os.environ.setdefault("TEXTUAL_FPS", "120")
     # Until there is a screen to put away, a signal ends us at once, as it does by default, and Ctrl-C like the
     # others: asyncio can wait for ever for a probe whose start was interrupted.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -7,7 +7,9 @@ class here compares them with what was painted last and refreshes only the runs 
 """
 
 import itertools
-from collections.abc import Mapping
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -30,21 +32,50 @@ MOVE_COST = 8
 """Bytes of a cursor movement, CSI row;column H."""
 
 
-def _cells(line: Line) -> list[tuple[str, str]]:
-    """One (character, style) a cell; the second cell of a wide character is ("", style)."""
-    cells: list[tuple[str, str]] = []
-    for text, style in line:
+_NARROW = re.compile(r"[ -~\u00b0-\u02ff\u2010-\u2027\u2190-\u21ff\u2500-\u259f]*")
+"""Text of characters that take one cell each: ASCII, Latin, dots and dashes, arrows, lines and blocks."""
+
+
+def _cells(line: Line) -> str | list[str]:
+    """What stands in each cell. Where wide characters are among it a list: "" for their second cell."""
+    text = "".join(text for text, _ in line)
+    if _NARROW.fullmatch(text):
+        return text
+    cells: list[str] = []
+    for text, _ in line:
         if text.isascii():
-            cells += [(character, style) for character in text]
+            cells += text
             continue
         for character in text:
             wide = cell_len(character)
             if wide:
-                cells.append((character, style))
-                cells += [("", style)] * (wide - 1)
+                cells += [character, *[""] * (wide - 1)]
             elif cells:
-                cells[-1] = (cells[-1][0] + character, cells[-1][1])
+                cells[-1] += character
     return cells
+
+
+def _ends(line: Line) -> list[tuple[int, str]]:
+    """Cell behind each run of the line, and the run's style."""
+    out, end = [], 0
+    for text, style in line:
+        end += width_of(text)
+        out.append((end, style))
+    return out
+
+
+def _differences(old: Line, new: Line, was: str | list[str], now: str | list[str]) -> Iterator[range]:
+    """Cells that differ, from left to right, one or many at a time."""
+    before, after = _ends(old), _ends(new)
+    start = i = j = 0
+    while i < len(before) and j < len(after):
+        end = min(before[i][0], after[j][0])
+        if before[i][1] != after[j][1]:
+            yield range(start, end)
+        elif was[start:end] != now[start:end]:
+            yield from (range(x, x + 1) for x in range(start, end) if was[x] != now[x])
+        start = end
+        i, j = i + (before[i][0] == end), j + (after[j][0] == end)
 
 
 def changed_runs(old: Line, new: Line) -> list[tuple[int, int]]:
@@ -53,36 +84,30 @@ def changed_runs(old: Line, new: Line) -> list[tuple[int, int]]:
     A run of its own costs a cursor movement and its style; bridging the gap costs the cells between and
     each change of style among them. A run never begins or ends inside a wide character.
     """
-    ahead = next(
-        (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new))
-    )
-    shift = sum(
-        width_of(text) for text, _ in old[:ahead]
-    )  # what is equal at the left is not looked at cell by cell
-    was, now = _cells(old[ahead:]), _cells(new[ahead:])
+    was, now = _cells(old), _cells(new)
+    if type(was) is not type(now):
+        was, now = list(was), list(now)
     if len(was) != len(now):
-        return [(0, shift + max(len(was), len(now)))]
+        return [(0, max(len(was), len(now)))]
+    turns = [end for (end, style), (_, next_) in itertools.pairwise(_ends(new)) if style != next_]
     runs: list[tuple[int, int]] = []
-    for x, (a, b) in enumerate(zip(was, now, strict=True)):
-        if a == b:
-            continue
-        start, end = x, x + 1
-        while start and (was[start][0] == "" or now[start][0] == ""):
+    for cells in _differences(old, new, was, now):
+        start, end = cells.start, cells.stop
+        while start and (was[start] == "" or now[start] == ""):
             start -= 1
-        while end < len(now) and (was[end][0] == "" or now[end][0] == ""):
+        while end < len(now) and (was[end] == "" or now[end] == ""):
             end += 1
         if runs:
             last = runs[-1][1]
             if start <= last:
                 runs[-1] = (runs[-1][0], max(last, end))
                 continue
-            gap = now[last - 1 : start]
-            styles = sum(1 for one, two in itertools.pairwise(gap) if one[1] != two[1])
+            styles = bisect_left(turns, start) - bisect_left(turns, last)
             if start - last + STYLE_COST * styles < MOVE_COST + STYLE_COST:
                 runs[-1] = (runs[-1][0], end)
                 continue
         runs.append((start, end))
-    return [(start + shift, end + shift) for start, end in runs]
+    return runs
 
 
 class Cells(Widget):

@@ -8,6 +8,7 @@ widget's own style.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
 
@@ -69,6 +70,11 @@ def pad(text: str, width: int, right: bool = False) -> str:
 
 def fit(line: Iterable[Run], width: int, ground: str = "") -> Line:
     """The line in exactly `width` cells: neighbours of one style merged, the end clipped or filled in `ground`."""
+    return _fit(tuple(line), width, ground)
+
+
+@lru_cache(maxsize=1024)  # most lines of a screen are what they were a moment ago
+def _fit(line: Line, width: int, ground: str) -> Line:
     out: list[Run] = []
     used = 0
     for text, style in line:

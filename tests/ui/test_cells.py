@@ -16,6 +16,12 @@ TEXT = st.text(st.sampled_from("abc 019.:…─█▁日本é\u0301🙂"), max_s
 LINES = st.lists(st.tuples(TEXT, st.sampled_from(["", "muted", "value"])), max_size=6)
 
 
+def _cells(line: Line) -> list[tuple[str, str]]:
+    """(character, style) of each cell, "" for the second one of a wide character."""
+    styles = [style for text, style in line for _ in range(width_of(text))]
+    return list(zip(cells._cells(line), styles, strict=True))
+
+
 @given(TEXT, st.integers(0, 40))
 def test_cuts_and_fills_are_exact(text: str, width: int) -> None:
     assert width_of(clip(text, width)) <= width
@@ -38,8 +44,7 @@ def test_changed_runs_turn_the_old_line_into_the_new(
 ) -> None:
     was, now = fit(old, width), fit(new, width)
     runs = changed_runs(was, now)
-    screen = cells._cells(was)
-    wanted = cells._cells(now)
+    screen, wanted = _cells(was), _cells(now)
     for start, end in runs:
         assert wanted[start][0] != "" and (end == width or wanted[end][0] != ""), "no wide character is split"
         assert screen[start][0] != "" and (end == width or screen[end][0] != "")
@@ -48,6 +53,12 @@ def test_changed_runs_turn_the_old_line_into_the_new(
     assert all(a[1] < b[0] for a, b in itertools.pairwise(runs))
     if was == now:
         assert runs == []
+
+
+def test_what_passes_for_narrow_takes_one_cell() -> None:
+    characters = [chr(n) for n in range(0x20000) if cells._NARROW.fullmatch(chr(n))]
+    assert len(characters) > 500
+    assert all(cell_len(character) == 1 for character in characters)
 
 
 def test_near_changes_are_one_run_and_far_ones_two() -> None:

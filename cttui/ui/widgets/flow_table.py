@@ -6,7 +6,7 @@ left): there it stays at the top, where the newest or biggest flow is.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from textual import events
@@ -21,7 +21,7 @@ from cttui.model.words import counted
 from cttui.ui.lines import Line, clip, keyed, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Column, sensible, shares
-from cttui.ui.widgets.flow_lines import MARKER, flow_line, gap_line, header_line
+from cttui.ui.widgets.flow_lines import MARKER, Layout, flow_line, gap_line, header_line
 from cttui.ui.widgets.flow_marks import FlowMarks
 
 LATE_S = 0.012
@@ -93,6 +93,9 @@ class FlowTable(Rows):
         self._late: Timer | None = None
         self._gaps = False
         """Rows that have not come are shown as gaps."""
+        self._texts: dict[int, dict[str, str]] = {}
+        self._drawn: dict[int, tuple[object, Line]] = {}
+        """Rows of this page as laid out: a step of the cursor changes two of them."""
 
     # ------------------------------------------------------------ what the app asks and tells
 
@@ -105,7 +108,7 @@ class FlowTable(Rows):
     def columns(self, ids: Sequence[str]) -> None:
         self._chosen = [id for id in ids if id in BY_ID]
         self._left = 0
-        self._grown.clear()
+        self._measure_anew()
         self.paint()
 
     @property
@@ -154,6 +157,8 @@ class FlowTable(Rows):
         """Take a page in and repaint what it changed. `now`: monotonic seconds, for the markers."""
         before = self._follow
         self.page, self.total = page, page.matched
+        self._texts.clear()
+        self._drawn.clear()
         self._marks.see(page.rows, time.monotonic() if now is None else now)
         self._follow_cursor()
         self.settle()
@@ -176,7 +181,7 @@ class FlowTable(Rows):
         self.page, self.total, self.top, self.cursor = FlowPage(), 0, 0, 0
         self._at_top, self._follow = True, 0
         self._marks.clear()
-        self._grown.clear()
+        self._measure_anew()
         self.paint()
 
     def order_by(self, key: str, descending: bool) -> None:
@@ -264,7 +269,7 @@ class FlowTable(Rows):
         self.order_by(keys[at % len(keys)], self.descending)
 
     def on_resize(self, event: events.Resize) -> None:
-        self._grown.clear()
+        self._measure_anew()
         if not self._at_top:
             self.reveal()
         self._want()
@@ -307,21 +312,18 @@ class FlowTable(Rows):
         self._say()
         if self.page.error or not self.page.rows:
             return self._instead(width, height)
-        rows = [self._row(self._base + i) for i in range(min(height - 1, self.total - self._base))]
-        if not self._gaps:
-            rows = [flow for flow in rows if flow is not None]
-        columns = [BY_ID[id] for id in self.columns]
-        texts = [{} if flow is None else self._texts(flow, columns) for flow in rows]
+        shown = range(self._base, self._base + min(height - 1, self.total - self._base))
+        rows = [(i, flow) for i in shown if (flow := self._row(i)) is not None or self._gaps]
+        self._measure(rows)
         inner = self.row_width(width)
         layout = self._layout(inner)
         lines: list[Line] = []
-        for i, (flow, text) in enumerate(zip(rows, texts, strict=True), self._base):
+        for i, flow in rows:
             cursor = self.cursor_style if i == self.cursor else ""
             if flow is None:
                 lines.append(gap_line(cursor or "muted", inner))
             else:
-                whole = cursor or ("flow-ended" if flow.ended else "")
-                lines.append(flow_line(flow, text, layout, self._marks.of(flow), whole, inner))
+                lines.append(self._line(i, flow, layout, cursor, inner))
         header = header_line(layout, self.sort, self._arrow, self._overflow, width)
         return [header, *self.scrollbar(lines, width)]
 
@@ -351,14 +353,30 @@ class FlowTable(Rows):
             for i, text in enumerate(self.empty)
         ]
 
-    def _texts(self, flow: Flow, columns: list[Column]) -> dict[str, str]:
-        """The row's cells; columns grow to what they need, and never shrink until the table is another."""
-        texts = {}
-        for column in columns:
-            text = texts[column.id] = column.text(flow)
-            if (need := min(width_of(text), column.most)) > self._grown.get(column.id, 0):
-                self._grown[column.id] = need
-        return texts
+    def _measure(self, rows: Iterable[tuple[int, Flow | None]]) -> None:
+        """The rows' cells; columns grow to what they need, and never shrink until the table is another."""
+        columns = [BY_ID[id] for id in self.columns]
+        for i, flow in rows:
+            texts = self._texts.get(i, {})
+            if flow is None or all(column.id in texts for column in columns):
+                continue
+            texts = self._texts[i] = {column.id: column.text(flow) for column in columns}
+            for column in columns:
+                if (need := min(width_of(texts[column.id]), column.most)) > self._grown.get(column.id, 0):
+                    self._grown[column.id] = need
+
+    def _measure_anew(self) -> None:
+        self._grown.clear()
+        self._texts.clear()
+
+    def _line(self, row: int, flow: Flow, layout: Layout, cursor: str, width: int) -> Line:
+        whole = cursor or ("flow-ended" if flow.ended else "")
+        how = (layout, whole, width)
+        drawn = self._drawn.get(row)
+        if drawn is None or drawn[0] != how:
+            line = flow_line(flow, self._texts[row], layout, self._marks.of(flow), whole, width)
+            drawn = self._drawn[row] = (how, line)
+        return drawn[1]
 
     def as_markdown(self) -> str:
         """The rows on screen as a Markdown table."""
