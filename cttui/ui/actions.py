@@ -31,7 +31,7 @@ class Action:
 
 _A = Action
 ACTIONS: tuple[Action, ...] = (
-    _A("quit", "q,ctrl+c", "quit", "Leave. A sandbox and everything in it is gone; what was changed on a host and not kept is put back.", EVERYWHERE, footer=90),
+    _A("quit", "q,ctrl+c", "quit", "Leave. A sandbox and everything in it is gone; what was changed on a host and not kept is put back. Over the dashboard, `q` closes the dialog or screen.", EVERYWHERE, footer=90),
     _A("help", "question_mark,f1", "help", "Explain the panel in focus and list its keys.", EVERYWHERE, footer=80),
     _A("palette", "ctrl+p", "commands", "Search every command by name.", EVERYWHERE),
     _A("back", "escape", "back", "One step back: close what is maximised, leave a group, clear the filter.", EVERYWHERE),

@@ -222,7 +222,7 @@ class FlowDetail(Dialog[None]):
     """A flow, kept up to date while it is looked at."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,enter", "dismiss_none", "Close", show=False),
+        Binding("enter", "dismiss_none", "Close", show=False),
         Binding("y", "copy_line", "Copy the line", show=False),
         Binding("Y", "copy_command", "Copy the command", show=False),
         Binding("L", "packets", "Its packets in the log", show=False),

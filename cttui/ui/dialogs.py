@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class Dialog(ModalScreen[T]):
-    """A box over the dashboard, which goes on living behind it."""
+    """A box over the dashboard, which goes on living behind it. `q` closes it as Escape does, except in a field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss_none", "Close", show=False),
+        Binding("escape,q", "dismiss_none", "Close", show=False),
         Binding("ctrl+c", "app.quit", "Quit", show=False),
     ]
 
@@ -86,10 +86,12 @@ class Buttons(Offers):
 
 
 class Confirm(Dialog[str | None]):
-    """A question with answers on keys; the answer's id, or None for Escape.
+    """A question with answers on keys; the answer's id, or None for Escape, q and n.
 
     There is no default that does something: Enter only closes questions that merely inform.
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("n", "dismiss_none", "No", show=False)]
 
     def __init__(
         self,
@@ -126,7 +128,7 @@ class Read(Dialog[None]):
     """Something to read: help, an explanation, last words."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,enter,f1,f4,question_mark", "dismiss_none", "Close", show=False)
+        Binding("enter,f1,f4,question_mark", "dismiss_none", "Close", show=False)
     ]
 
     def __init__(self, title: str, paragraphs: Sequence[str | tuple[str, str]]) -> None:
@@ -302,6 +304,8 @@ class Choose(Dialog[str | None]):
 
 class Ask(Dialog[str | None]):
     """Type something. `check` says what is wrong with it, or "" where it is right."""
+
+    DEFAULT_CSS = "Ask Says { height: auto; }"
 
     def __init__(
         self, title: str, about: Sequence[str | tuple[str, str]], value: str, check: Callable[[str], str]

@@ -1,5 +1,7 @@
 """Help: the panel in focus, or the screen over the dashboard, in plain words, then its keys, then all others."""
 
+from collections.abc import Set
+
 from textual.binding import Binding
 from textual.screen import Screen
 
@@ -91,17 +93,23 @@ def _of_screen(screen: Screen[object], keys: dict[str, str]) -> Paragraphs:
     own = widget_keys(type(screen).__mro__)
     moves = widget_keys(type(screen.focused).__mro__) if screen.focused is not None else []
     taken = {names for names, _ in own}
+    taken_keys = {key for names in taken for key in names.split()}
     out += [_line(names, what) for names, what in [*own, *(m for m in moves if m[0] not in taken)]]
     return [
         *out,
         "",
         (actions.EVERYWHERE, "heading"),
-        *(_of(actions.BY_ID[id_], keys) for id_ in actions.APP_IDS),
+        *(
+            _line(names, actions.BY_ID[id_].help)
+            for id_ in actions.APP_IDS
+            if (names := _names(actions.BY_ID[id_], keys, taken_keys))
+        ),
     ]
 
 
-def _names(action: actions.Action, mine: dict[str, str]) -> str:
-    return " ".join(actions.key_name(k) for k in actions.keys_of(action, mine))
+def _names(action: actions.Action, mine: dict[str, str], but: Set[str] = frozenset()) -> str:
+    names = (actions.key_name(key) for key in actions.keys_of(action, mine))
+    return " ".join(name for name in names if name not in but)
 
 
 def _of(action: actions.Action, mine: dict[str, str]) -> str:

@@ -64,7 +64,7 @@ class JourneysScreen(Screen[None]):
     """See the module. `near`: the packet of the log at whose journey to begin."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,J", "leave", "Back to the dashboard", show=False),
+        Binding("escape,q,J", "leave", "Back to the dashboard", show=False),
         Binding("l", "flow", "Its flow", show=False),
         Binding("y", "copy", "Copy", show=False),
         Binding("a", "arm", "Trace packets of a filter", show=False),
@@ -101,8 +101,8 @@ class JourneysScreen(Screen[None]):
             ("flow", "l", "its flow"),
             ("copy", "y", "copy"),
             ("stop", "x", "stop tracing") if armed else ("arm", "a", "trace a filter"),
+            ("help", self._program.key("help"), "help"),
             ("leave", "Esc", "back"),
-            ("quit", self._program.key("quit"), "quit"),
         ]
 
     def on_mount(self) -> None:

@@ -56,7 +56,7 @@ class TaleScreen(Screen[None]):
     """One tale."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", show=False),
+        Binding("escape,q", "leave", "Back", show=False),
         Binding("n", "next", "Next step", show=False),
         Binding("r", "run", "Run at once", show=False),
         Binding("R", "reset", "A fresh sandbox", show=False),
@@ -105,8 +105,7 @@ class TaleScreen(Screen[None]):
                 ("reset", "R", "reset"),
             ],
         }[self.telling.phase]
-        usual = [(id_, self._program.key(id_), id_) for id_ in ("help", "quit")]
-        return [*keys, ("leave", "Esc", "back"), *usual]
+        return [*keys, ("help", self._program.key("help"), "help"), ("leave", "Esc", "back")]
 
     def on_mount(self) -> None:
         self.query_one("#story").focus()

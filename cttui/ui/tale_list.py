@@ -21,7 +21,7 @@ class Tales(Screen[None]):
     """The list of tales; Enter opens one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back to the dashboard", show=False),
+        Binding("escape,q", "leave", "Back to the dashboard", show=False),
         Binding("f9", "present", "Presenter mode: what comes out is not told beforehand", show=False),
     ]
 
@@ -36,9 +36,8 @@ class Tales(Screen[None]):
         yield KeyBar(
             lambda: [
                 ("open", "Enter", "open"),
-                ("back", "Esc", "dashboard"),
                 ("help", self._program.key("help"), "help"),
-                ("quit", self._program.key("quit"), "quit"),
+                ("back", "Esc", "dashboard"),
             ]
         )
 

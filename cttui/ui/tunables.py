@@ -98,7 +98,7 @@ class Tunables(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("K", "keep", "Keep", show=False),
         Binding("u,U", "undo", "Undo", show=False),
-        Binding("q,t", "dismiss_none", "Close", show=False),
+        Binding("t", "dismiss_none", "Close", show=False),
     ]
 
     def __init__(

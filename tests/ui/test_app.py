@@ -9,7 +9,8 @@ from textual import events
 
 from cttui.client.config import override, parse
 from cttui.ui.bars import KeyBar
-from cttui.ui.dialogs import Buttons, Menu
+from cttui.ui.dialogs import Button, Buttons, Confirm, Menu
+from cttui.ui.fields import Field
 from cttui.ui.layouts import layout_for
 from cttui.ui.session import Phase
 
@@ -236,6 +237,43 @@ async def test_dialogs_close_with_escape(play: Play) -> None:
             assert len(d.app.screen_stack) == 2, key
             await d.press("escape")
             await d.until(lambda: len(d.app.screen_stack) == 1, asking=False)
+
+
+async def test_q_closes_what_is_over_the_dashboard(play: Play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        for key, title in (("question_mark", "Help"), ("t", "Settings of this sandbox"), ("y", "Copy"),
+                           ("f2", "Colours"), ("g", "Group flows by"), ("c", "Columns of the flows"),
+                           ("T", "ten-syns"), ("J", "This recording holds no journeys")):  # fmt: skip
+            await d.press(key)
+            await d.until(title, asking=False)
+            assert len(d.app.screen_stack) == 2, key
+            await d.press("q")
+            await d.until(lambda: len(d.app.screen_stack) == 1, asking=False)
+        assert not d.app._exit
+
+
+@pytest.mark.parametrize("key", ["q", "n", "escape", "enter", "y"])
+async def test_only_its_own_key_says_yes(play: Play, key: str) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        answers: list[str | None] = []
+        question = Confirm("Sure?", ["Something."], [Button("yes", "y", "do it")])
+        d.app.push_screen(question, answers.append)
+        await d.until("Sure?", asking=False)
+        await d.press(key)
+        assert answers == {"y": ["yes"], "enter": []}.get(key, [None])
+
+
+async def test_q_in_a_field_is_a_letter(play: Play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire 10 SYNs")
+        await d.press("slash", "q")
+        assert d.app.query_one("#filter-field", Field).value == "q"
+        await d.press("escape", "B")
+        await d.until("Compose a burst", asking=False)
+        await d.press("q")
+        assert len(d.app.screen_stack) == 2
 
 
 async def test_help_explains_the_panel_in_focus(play: Play) -> None:
