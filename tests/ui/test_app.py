@@ -1,9 +1,11 @@
 """The dashboard on recordings of real runs: what a person sees after which key."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from textual import events
 
@@ -12,6 +14,7 @@ from cttui.ui.bars import KeyBar
 from cttui.ui.dialogs import Button, Buttons, Confirm, Menu
 from cttui.ui.fields import Field
 from cttui.ui.layouts import layout_for
+from cttui.ui.rows import Rows
 from cttui.ui.session import Phase
 
 Play = Callable[..., Any]
@@ -351,6 +354,24 @@ async def test_reading_only_what_is_shown(play: Play) -> None:
         assert ask.packets is None and ask.flows is not None
         assert ask.hooks is not None and ask.hooks.rules_per_chain == 0, "losses are told on every screen"
         assert d.app.session.state.phase is Phase.LIVE
+
+
+async def test_a_key_before_a_hurried_answer_does_not_make_it_a_whole_one(play: Play) -> None:
+    async with play("full", (120, 40), free=7) as d:
+        await d.until("7 free")
+        await d.press("b")
+        await d.until("3 packets lost in conntrack")
+        dashboard = d.app.dashboard
+        whole = dashboard.answer
+        wanted = Rows.WindowWanted(dashboard.flows)
+        dashboard._whole_at = time.monotonic()
+        dashboard.on_rows_window_wanted(wanted)
+        ask = dashboard.question(7_000)
+        assert ask.flows is not None and ask.hooks is None, "a key waits for rows: for these alone is asked"
+        dashboard.on_rows_window_wanted(wanted)
+        dashboard.heard(msgspec.structs.replace(whole, seq=ask.seq, hooks=None, jobs=[]))
+        assert dashboard.answer is whole
+        assert "3 packets lost in conntrack" in d.text
 
 
 async def test_the_tour_fires_and_explains(play: Play) -> None:
