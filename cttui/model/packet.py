@@ -47,6 +47,9 @@ class PacketPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Why the filter is none; the page then is unfiltered."""
     top_of: int = 0
     """How many packets `top` counts: the newest ones of the last second, at most 16,384."""
+    left_s: float | None = None
+    """Seconds and packets after which a capture with caps ends by itself."""
+    left_packets: int | None = None
 
 
 class JourneyStep(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import msgspec
+
 from cttui.flows.store import Store
 from cttui.kernel import bpf
 from cttui.kernel.ring import PacketBatch, Ring
@@ -92,7 +94,7 @@ class Capture:
     def page(self, view: PacketView, now: float, *, frozen: bool) -> PacketPage:
         """The window of the log that `view` asks for; `frozen` holds the log at its present until it isn't."""
         self.log.freeze() if frozen else self.log.thaw()
-        return self.log.page(
+        page = self.log.page(
             view,
             self.lookup,
             now,
@@ -101,3 +103,8 @@ class Capture:
             capturing=self.capturing,
             dropped=self.drops,
         )
+        if not self.capturing:
+            return page
+        left_s = self._stop.when() - asyncio.get_running_loop().time() if self._stop is not None else None
+        left_packets = max(0, self._most - self.log.total) if self._most else None
+        return msgspec.structs.replace(page, left_s=left_s, left_packets=left_packets)

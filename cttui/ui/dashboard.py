@@ -116,6 +116,7 @@ class Dashboard(Panels):
             self.groups.show(answer.groups[0])
         no_capture = faults.cannot(self.state.welcome, "capture")
         self.packets.empty = ("No packets yet.", no_capture or f"{self._key('capture')} switches it on.")
+        self.packets.stop_key = "" if self.state.recording else self._key("capture")
         if answer.packets is not None and flows:
             self.packets.show(answer.packets)
         if answer.journeys is not None:

@@ -246,6 +246,9 @@ async def test_the_connection_that_we_are_watched_through_is_left_out_of_the_log
         send(host, 2)
         await d.until("2 packets")
         assert "left out: the SSH connection you watch through (127.0.0.1:40000 to 127.0.0.1:22)" in d.text
+        await d.until("on for 10 min, P stops")
+        await d.press("P")
+        await d.until(lambda: "P stops" not in d.text)
     async with live(targets.sandbox(), (120, 40)) as d:
         await d.press("b")
         await d.until("10 packets")

@@ -1,6 +1,7 @@
 """The packet log on screen: what became of each packet, following and scrolling back."""
 
 import msgspec
+import pytest
 import samples as s
 from host import Host, shown
 
@@ -97,6 +98,21 @@ async def test_the_log_says_what_it_does_not_show() -> None:
     async with Host(unread).run_test(size=(80, 5)):
         assert "Not read yet." in unread.as_text(), "nobody has said that it is off"
     assert "No packets yet." in (await shown(PacketLog(), PacketPage(capturing=True), (80, 5)))[1]
+
+
+@pytest.mark.parametrize(("left_s", "left_packets", "rate", "said"), [
+    (590.0, 200_000, 10.0, "on for 10 min, P stops"), (42.4, 200_000, 0.0, "on for 42 s, P stops"),
+    (590.0, 1_234, 500.0, "on for 1,234 more, P stops"), (None, 7, 0.0, "on for 7 more, P stops"), (None, None, 5.0, ""),
+])  # fmt: skip
+async def test_a_capture_that_ends_by_itself_says_when(
+    left_s: float | None, left_packets: int | None, rate: float, said: str
+) -> None:
+    panel = PacketLog()
+    panel.stop_key = "P"
+    page = s.packets(3, left_s=left_s, left_packets=left_packets, rate_pps=rate)
+    heading = (await shown(panel, page, (80, 5)))[0]
+    assert said in heading and ("stops" in heading) == bool(said)
+    assert "stops" not in (await shown(PacketLog(), s.packets(3, capturing=False, left_s=left_s), (80, 5)))[0]
 
 
 async def test_hostile_packets_reach_the_screen_as_text() -> None:

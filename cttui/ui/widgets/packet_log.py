@@ -12,6 +12,7 @@ from cttui.model.messages import PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.model.words import counted
+from cttui.ui.bars import age_words
 from cttui.ui.journey_text import fate_words
 from cttui.ui.lines import Line, Run, clip, clip_words, pad, spread, width_of
 from cttui.ui.rows import Rows
@@ -50,6 +51,8 @@ class PacketLog(Rows):
         self.flow_key = 0
         """Only packets of this flow; 0: all."""
         self.empty: Sequence[str] = ("No packets yet.",)
+        self.stop_key = ""
+        """What ends a capture that has an end; "" where it can't be ended from here."""
         self._base = 0
         self._asked_top = 0
         self._came = 0
@@ -275,6 +278,17 @@ class PacketLog(Rows):
         step = 10 ** max(0, len(f"{among:.0f}") - 2)  # two digits: it is another number each time
         return f"1 in {round(among / step) * step:,.0f}" if among >= 1.5 else f"the newest {rows}"
 
+    def _until(self) -> str:
+        """When a capture with caps ends: by itself, at the cap that is met first at this rate, or by a key."""
+        page = self.page
+        if not page.capturing or (page.left_s is None and page.left_packets is None):
+            return ""
+        ends_by_packets = page.left_packets is not None and (
+            page.left_s is None or page.left_packets < page.left_s * page.rate_pps
+        )
+        left = f"{page.left_packets:,} more" if ends_by_packets else age_words(page.left_s or 0)
+        return f"on for {left}" + (f", {self.stop_key} stops" if self.stop_key else "")
+
     def _say(self) -> None:
         page = self.page
         shown = f"{page.matched:,}" if page.matched == page.total else f"{page.matched:,} of {page.total:,}"
@@ -293,6 +307,7 @@ class PacketLog(Rows):
             "one flow" if self.flow_key else "",
             f"filter {clean(self.filter_text)}" if self.filter_text else "",
             (clean(page.error), "level-warn"),
+            (self._until(), "level-warn"),
             held,
             f"{shown} packet{'' if page.total == 1 else 's'}" if page.total else "",
             (f"DROPPED {page.dropped:,} by the ring" if page.dropped else "", "fate-lost"),
