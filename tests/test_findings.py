@@ -1,5 +1,7 @@
 """Findings from readings: what is named, how bad it is, and what is no finding at all."""
 
+import itertools
+
 import pytest
 
 from cttui.diagnosis import active_rules, forecast, network
@@ -159,12 +161,44 @@ def test_connections_that_nobody_answers_are_told(half: int, tcp: int, told: boo
 @pytest.mark.parametrize(("one", "what", "said"), [
     (loss(3000, "no socket on that port", "UdpNoPorts +3000"), "3,000 packets were lost: no socket on that port.", "3,000 packets lost: no socket on that port"),
     (loss(1, "dropped by conntrack; why", "drop +1"), "1 packet was dropped by conntrack; why.", "1 packet dropped by conntrack; why"),
-    (loss(2, "unknown", ""), "2 packets were lost, and no counter says why.", "2 packets lost between raw and conntrack, cause unknown"),
+    (loss(2, "unknown", ""), "2 packets were lost, and no counter says why.", "2 packets lost behind “after raw”, cause unknown"),
 ])  # fmt: skip
 def test_every_loss_is_a_sentence(one: Loss, what: str, said: str) -> None:
     (found,) = findings(table(), [one])
-    assert found.what == what and "Missing between raw and conntrack, on the way in (IPv4)" in found.why[-1]
+    assert (
+        found.what == what
+        and "Missing between “after raw” and “after conntrack”, on the way in (IPv4)" in found.why[-1]
+    )
     assert headline(table(), [one], None) == said
+
+
+@pytest.mark.parametrize(("cause", "source", "kept"), [
+    ("lost in conntrack: table full", "drop +3", "lost in conntrack: table full"),
+    ("dropped by conntrack; whether its table was full is not known", "drop +3", "dropped by conntrack"),
+    ("dropped by conntrack, which found them invalid (invalid +3)", "drop +3", "dropped by conntrack"),
+    ("lost in conntrack at confirmation: another entry has the same tuple", "insert_failed +3", "at confirmation"),
+    ("unknown", "", "cause unknown"),
+    *((words, "counter +3", words.split(":")[0].split(",")[0]) for words in network._WORDS.values()),
+])  # fmt: skip
+def test_what_is_lost_has_room_in_80_columns(cause: str, source: str, kept: str) -> None:
+    count = LIMIT if "table full" in cause else 5
+    beside = loss(2, "no route", over=True)
+    for n, over, pps, others in itertools.product((3, 99_999), (False, True), (0.0, 234.0), ([], [beside])):
+        said = headline(table(count), [loss(n, cause, source, pps=pps, over=over), *others], None)
+        assert kept in said and len(f" ! {said}  F4 explain ") <= 80
+        assert ("none now" in said) is over and ("/s now" in said) is (pps > 0 and not over)
+
+
+@pytest.mark.parametrize("rate", [3.0, 123_456.0])
+def test_what_is_being_lost_has_room_in_80_columns(rate: float) -> None:
+    moving = [
+        *({"rates": {name: rate}} for name in ("drop", "insert_failed")),
+        *({"network": {name: rate}} for name in network.REMEDIES),
+    ]
+    for more in moving:
+        for count in (5, LIMIT):
+            said = headline(table(count, rates=more.get("rates", {})), [], None, more.get("network", {}))
+            assert said and len(f" ! {said}  F4 explain ") <= 80, said
 
 
 def test_what_ip_and_tcp_count_is_told_without_stages_and_once() -> None:
@@ -196,12 +230,10 @@ def test_remedies_are_of_counters_that_have_words() -> None:
 def test_a_loss_says_whether_it_goes_on() -> None:
     now, over = loss(90, pps=63.2), loss(900, "no route", "InNoRoutes +900", over=True)
     assert headline(table(LIMIT), [now], None) == "90 packets lost in conntrack: table full, 63/s now"
-    assert headline(table(), [over], None) == "900 packets lost: no route, none in the last minute"
+    assert headline(table(), [over], None) == "900 packets lost: no route, none now"
     assert headline(table(), [now, over], None).startswith("90 packets"), "what goes on comes first"
     said = {x.level: x.what for x in findings(table(), [now, over])}
-    assert said[ERROR].endswith("table full; 63/s now.") and said[WARNING].endswith(
-        "none in the last minute."
-    )
+    assert said[ERROR].endswith("table full; 63/s now.") and said[WARNING].endswith("none for a minute.")
 
 
 @pytest.mark.parametrize(("source", "who"), [
@@ -229,7 +261,7 @@ def test_the_headline() -> None:
     assert "cause unknown" in headline(table(), [loss(1, "unknown", "")], None)
     assert "drops 4 packets/s" in headline(table(rates={"drop": 4.0}), [], None)
     assert "3 packets lost" in headline(table(), [], Result(stats={"drop": 3}))
-    said = "15 packets/s lost at confirmation: a DNS race, or no SNAT port"
+    said = "15 packets/s lost at confirmation: DNS race or no SNAT port"
     assert headline(table(rates={"insert_failed": 15.0, "drop": 15.0}), [], None) == said
     assert [x.what for x in findings(table(rates={"insert_failed": 15.0, "drop": 15.0}))] == ["insert_failed rises by 15.0 a second."]  # fmt: skip
     taken = loss(

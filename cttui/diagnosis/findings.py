@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from cttui.diagnosis import active_rules, forecast, network
-from cttui.diagnosis.finding import ERROR, INFO, WARNING, Finding
+from cttui.diagnosis.finding import ERROR, INFO, WARNING, Finding, fitting
 from cttui.model.hooks import ActiveRule, Loss
 from cttui.model.messages import Result
+from cttui.model.path import between, place_name
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.model.words import counted
 
 _BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
-_ROOM = 54
-"""Cells of a cause in the headline, beside the count at the left and a key at the right, in 80 columns."""
 _VERBS = ("lost", "dropped", "rejected", "refused")
 NEARLY_FULL = 0.95
 """From here on the garbage collector may take what is not ASSURED (gc_worker in nf_conntrack_core.c)."""
@@ -236,7 +235,7 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
     cause, source = clean(loss.cause), clean(loss.source)
     were = "was" if loss.packets == 1 else "were"
     family = "IPv6" if loss.family == "ip6" else "IPv4"
-    where = f"Missing between {clean(loss.after)} and {clean(loss.before)}, {_WAYS.get(loss.hook, loss.hook)} ({family})"  # fmt: skip
+    where = f"Missing {clean(between(loss))}, {_WAYS.get(loss.hook, loss.hook)} ({family})"
     where += f": {source}." if source else "."
     if not loss.is_loss:
         return Finding(INFO, f"{packets(loss.packets)} fewer went on: {cause}.", (where,))
@@ -264,7 +263,7 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
 def _going_on(loss: Loss) -> str:
     """Whether it is still lost: how fast, or that it is over; "" after a burst."""
     if loss.over:
-        return "none in the last minute"
+        return "none for a minute"
     return f"{loss.pps:,.0f}/s now" if loss.pps >= 1 else f"{loss.pps:.1f}/s now" if loss.pps else ""
 
 
@@ -293,29 +292,35 @@ def headline(
         worst = max(real, key=lambda x: (not x.over, x.packets))
         total = sum(x.packets for x in real)
         more = f" (of {total:,} lost)" if total > worst.packets else ""
-        cause, going = clean(worst.cause), _going_on(worst)
-        if worst.source.startswith("drop ") and full:
-            cause = "lost in conntrack: table full" + ("" if going else " (no rule dropped them)")
+        going = ", none now" if worst.over else f", {_going_on(worst)}" if worst.pps else ""
+        cause = clean(worst.cause)
+        brief = re.split("[:;,(]", cause)[0].rstrip()
         if cause == "unknown" and suspect(worst):
-            cause = f"lost, perhaps by {suspect(worst)}"
-        if cause == "unknown":
-            cause = f"lost between {clean(worst.after)} and {clean(worst.before)}, cause unknown"
-        if not cause.startswith(_VERBS):
-            cause = f"lost: {cause.partition(': ')[0]}"
-        elif len(cause) > _ROOM:
-            cause = cause.partition(": ")[0]
-        return f"{packets(worst.packets)} {cause}{more}" + (f", {going}" if going else "")
+            cause = brief = f"lost, perhaps by {suspect(worst)}"
+        elif cause == "unknown":
+            brief = "lost, cause unknown"
+            cause = f"lost behind “{clean(place_name(worst.after))}”, cause unknown"
+        elif (worst.source.startswith("drop ") and full) or "table full" in cause:
+            brief = "lost in conntrack: table full"
+            cause = brief if going or more else f"{brief} (no rule dropped them)"
+        elif not cause.startswith(_VERBS):
+            cause, brief = f"lost: {cause.partition(': ')[0]}", f"lost: {brief}"
+        many = packets(worst.packets)
+        return fitting(
+            f"{many} {cause}{more}{going}", f"{many} {brief}{more}{going}", f"{many} {brief}{going}"
+        )
     rate = dropped_before(table)
     if rate > 0:
+        said = f"conntrack drops {rate:,.0f} packets/s"
         if full or is_full_at_times(table):
-            return f"conntrack drops {rate:,.0f} packets/s: table full (no rule dropped them)"
-        return f"conntrack drops {rate:,.0f} packets/s, no rule does: see the statistics"
+            return fitting(f"{said}: table full (no rule dropped them)", f"{said}: table full")
+        return f"{said}, no rule does: see statistics"
     if result is not None and (n := result.stats.get("drop", 0)):
-        why = "table full (no rule dropped them)" if full else "by conntrack (no rule dropped them)"
-        return f"{counted(n, 'packet')} lost in conntrack: {why}"
+        said = f"{packets(n)} lost in conntrack" + (": table full" if full else "")
+        return fitting(f"{said} (no rule dropped them)", said)
     failed = table.rates.get("insert_failed", 0.0)
     if failed > 0:
-        return f"{failed:,.0f} packets/s lost at confirmation: a DNS race, or no SNAT port"
+        return f"{failed:,.0f} packets/s lost at confirmation: DNS race or no SNAT port"
     if full:
         return "table full: conntrack drops new flows before any filter rule"
     return network.headline(network_rates)

@@ -1,8 +1,9 @@
 """Counters of IP, TCP and UDP that move right now → findings: what is lost outside conntrack and the rules."""
 
+import re
 from collections.abc import Iterable, Mapping
 
-from cttui.diagnosis.finding import INFO, WARNING, Finding
+from cttui.diagnosis.finding import INFO, WARNING, Finding, fitting
 from cttui.model.network_words import ROUTING_IN, ROUTING_OUT, SOCKET, short
 
 REMEDIES = {
@@ -44,4 +45,5 @@ def headline(rates: Mapping[str, float]) -> str:
     if not moving:
         return ""
     name = max(moving, key=moving.__getitem__)
-    return f"{moving[name]:,.0f} packets/s lost: {_WORDS[name].partition(':')[0]} ({short(name)})"
+    said = f"{moving[name]:,.0f} packets/s lost: {re.split('[:,]', _WORDS[name])[0]}"
+    return fitting(f"{said} ({short(name)})", said)

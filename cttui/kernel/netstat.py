@@ -9,7 +9,7 @@ NET = Path("/proc/thread-self/net")
 
 EXPLAINS: dict[str, str] = {
     "IpExtInNoRoutes": "no route back or onward",
-    "IpInAddrErrors": "not for an address of this machine, and not forwarded",
+    "IpInAddrErrors": "not for this machine, and not forwarded",
     "IpInHdrErrors": "bad header or TTL used up",
     "IpExtInTruncatedPkts": "shorter than their header says",
     "IpExtInCsumErrors": "bad checksum",
@@ -42,7 +42,7 @@ EXPLAINS: dict[str, str] = {
     "Udp6RcvbufErrors": "the socket's receive buffer is full (IPv6)",
     "Udp6InCsumErrors": "bad UDP checksum (IPv6)",
     "Ip6InNoRoutes": "no route (IPv6)",
-    "Ip6InAddrErrors": "not for an address of this machine, and not forwarded (IPv6)",
+    "Ip6InAddrErrors": "not for this machine, and not forwarded (IPv6)",
     "Ip6InHdrErrors": "bad header or hop limit used up (IPv6)",
     "Ip6InDiscards": "no memory (IPv6)",
     "Ip6InTruncatedPkts": "shorter than their header says (IPv6)",

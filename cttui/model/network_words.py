@@ -7,7 +7,7 @@ ROUTING_IN = {
     "ip": {
         "TcpExtIPReversePathFilter": "reverse path filter: an answer would leave another way",
         "IpExtInNoRoutes": "no route",
-        "IpInAddrErrors": "not for an address of this machine, and not forwarded",
+        "IpInAddrErrors": "not for this machine, and not forwarded",
         "IpInHdrErrors": "bad header or TTL used up",
         "IpInDiscards": "no memory",
         "IpExtInTruncatedPkts": "shorter than its header says",
@@ -15,7 +15,7 @@ ROUTING_IN = {
     },
     "ip6": {
         "Ip6InNoRoutes": "no route",
-        "Ip6InAddrErrors": "not for an address of this machine, and not forwarded",
+        "Ip6InAddrErrors": "not for this machine, and not forwarded",
         "Ip6InHdrErrors": "bad header or hop limit used up",
         "Ip6InDiscards": "no memory",
         "Ip6InTruncatedPkts": "shorter than its header says",
@@ -27,12 +27,12 @@ ROUTING_OUT = {
     "ip6": {"Ip6OutDiscards": "discarded on the way out", "Ip6OutNoRoutes": "no route out"},
 }
 SOCKET = {
-    "ip": {"UdpNoPorts": "no socket on that port", "UdpRcvbufErrors": "the socket's receive buffer was full",
+    "ip": {"UdpNoPorts": "no socket on that port", "UdpRcvbufErrors": "socket's receive buffer full",
            "UdpInCsumErrors": "bad UDP checksum"},
-    "ip6": {"Udp6NoPorts": "no socket on that port", "Udp6RcvbufErrors": "the socket's receive buffer was full",
+    "ip6": {"Udp6NoPorts": "no socket on that port", "Udp6RcvbufErrors": "socket's receive buffer full",
             "Udp6InCsumErrors": "bad UDP checksum"},
     "": {"TcpExtListenDrops": "a listener dropped the SYN", "TcpInErrs": "bad TCP segment",
-         "TcpExtTCPBacklogDrop": "the socket's backlog was full"},
+         "TcpExtTCPBacklogDrop": "socket's backlog full"},
 }  # fmt: skip
 
 

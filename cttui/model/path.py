@@ -6,7 +6,7 @@ Hooks and priorities: include/uapi/linux/netfilter_ipv4.h.
 from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from cttui.model.hooks import Chain
+from cttui.model.hooks import Chain, Loss
 
 HOOK_ORDER = ("ingress", "prerouting", "input", "forward", "output", "postrouting", "egress")
 FAMILIES_OF: dict[str, tuple[str, ...]] = {"ip": ("ip", "inet", "netdev"), "ip6": ("ip6", "inet", "netdev")}
@@ -14,6 +14,23 @@ FAMILIES_OF: dict[str, tuple[str, ...]] = {"ip": ("ip", "inet", "netdev"), "ip6"
 
 _FAMILY_ORDER = ("netdev", "bridge", "arp", "ip", "ip6", "inet")
 _BACKEND_ORDER = ("iptables-legacy", "iptables-nft", "nft")
+
+
+_PLACES = {
+    "in": "from the device", "local": "from a local process", "routed in": "routed to this machine",
+    "routed on": "routed onward", "routed out": "routed out",
+    "routing": "routing", "confirm": "confirmation", "socket": "local process",
+}  # fmt: skip
+
+
+def place_name(label: str) -> str:
+    """A stage, or where a loss lies behind the last of them, as every screen and text calls it: `after raw`."""
+    return _PLACES.get(label, f"after {label}")
+
+
+def between(loss: Loss) -> str:
+    """`between “after raw” and “after conntrack”`."""
+    return f"between “{place_name(loss.after)}” and “{place_name(loss.before)}”"
 
 
 class Placed(Protocol):

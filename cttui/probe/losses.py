@@ -164,7 +164,7 @@ def _routing(by_hook: dict[tuple[str, str], list[Stage]], network: dict[str, int
             last, on = ends["output"][1], ends["forward"][1]
             passed = last.packets + on.packets - slack.get(place(last), 0) - slack.get(place(on), 0)
             missing = passed - ends["postrouting"][0].packets
-            gap = Gap(family, "output", last.label, "postrouting", 0, 0, missing)
+            gap = Gap(family, "output", last.label, ends["postrouting"][0].label, 0, 0, missing)
             out += _named(gap, ROUTING_OUT[family], network)
     return out
 

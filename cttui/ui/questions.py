@@ -9,6 +9,7 @@ from cttui.model import words
 from cttui.model.flow import Flow
 from cttui.model.hooks import HooksReading
 from cttui.model.messages import Notice, Result
+from cttui.model.path import between
 from cttui.model.safe import clean
 from cttui.model.table import STATISTICS, Health, TableReading
 from cttui.model.tunables import TUNABLES, Tunable
@@ -192,7 +193,7 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
         verb = "dropped" if by_rule(loss) else "lost" if loss.is_loss else "merged"
         out.append(
             (
-                f"{verb:<9} {loss.packets:,} between {clean(loss.after)} and {clean(loss.before)}: {clean(loss.cause)}",
+                f"{verb:<9} {loss.packets:,} {clean(between(loss))}: {clean(loss.cause)}",
                 style,
             )
         )

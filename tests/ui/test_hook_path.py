@@ -1,11 +1,14 @@
 """The hook panel: the path in a few lines and in full, what was lost where, and that rules are not obeyed."""
 
+import re
+
 import msgspec
 import pytest
 import samples as s
 from host import Host, markdown, shown
 
 from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule, Stage
+from cttui.model.path import between
 from cttui.ui.widgets.hook_items import Item
 from cttui.ui.widgets.hook_lines import Here, brief, item_runs
 from cttui.ui.widgets.hook_path import HookPath
@@ -86,6 +89,22 @@ async def test_the_path_in_order_with_conntrack_in_its_place() -> None:
         assert found >= 0, f"{words!r} is not after {text[:at][-60:]!r} in\n{text}"
         at = found + len(words)
     assert "7 dropped by rules ── 3 LOST" in lines[0]
+
+
+async def test_the_stages_that_a_loss_lies_between_stand_around_it_by_the_name_it_has_elsewhere() -> None:
+    one = Loss(
+        family="ip",
+        hook="output",
+        after="defrag",
+        before="raw",
+        packets=7,
+        cause="dropped by raw OUTPUT rule 1",
+    )
+    for loss in (one, Loss(family="ip", hook="input", after="input", before="socket", packets=2, cause="no socket on that port")):  # fmt: skip
+        first, second = re.findall("“(.*?)”", between(loss))
+        text = "\n".join(await shown(HookPath(), s.hooks(losses=[loss]), (100, 45)))
+        at = text.index("−7" if loss is one else "−2")
+        assert first in text[text.index(loss.hook.upper()) : at] and second in text[at:]
 
 
 async def test_what_a_rule_dropped_is_said_without_alarm() -> None:

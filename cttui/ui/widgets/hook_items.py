@@ -125,12 +125,13 @@ def _hook_items(
     seen: set[int],
 ) -> Iterator[Item]:
     losses = [loss for loss in reading.losses if loss.hook == hook and loss.packets]
+    named = {loss.after for loss in losses}
     last: tuple[int, str] | None = None
     between = False
     for priority, entry in entries:
         if entry is None:
             kind = "conntrack" if priority == CONNTRACK else "confirm"
-            yield Item(kind, "conntrack" if kind == "conntrack" else "conntrack confirms new entries")
+            yield Item(kind, "conntrack" if kind == "conntrack" else "confirmation")
             between = True
         elif isinstance(entry, Chain):
             yield from _chain_items(entry, jumped, seen, 0)
@@ -142,8 +143,8 @@ def _hook_items(
             for loss in here:
                 losses.remove(loss)
                 yield Item("loss", "", loss.packets, loss=loss)
-            # A stage that says what the one before said, with nothing between them, is left out.
-            if last is None or between or here or last[0] != packets:
+            # A stage that says what the one before said, with nothing between them, is left out, unless a loss names it.
+            if last is None or between or here or label in named or last[0] != packets:
                 yield Item("stage", label, packets, pps)
             last, between = (packets, label), False
     for loss in losses:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cttui.diagnosis import active_rules
 from cttui.diagnosis.findings import by_rule, suspect
+from cttui.model import path
 from cttui.model.hooks import ActiveRule, Chain, Loss
 from cttui.model.safe import clean
 from cttui.ui.lines import Line, Run, clip, clip_words, fit, width_of
@@ -108,7 +109,7 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
             said = f"−{item.loss.packets:,} {short_cause(item.loss)}"
         return [(clip_words(sign + said, width), "hook-loss" if alarm else "hook")]
     if item.kind == "confirm":
-        return [(f"  ◆ {item.name}", _conntrack_style(here))]
+        return [(f"  ◆ {item.name}", _conntrack_style(here)), ("  of new entries", "muted")]
     if item.kind == "conntrack":
         said, style = _conntrack_words(here)
         name = f"  ◆ {item.name}"
@@ -122,7 +123,7 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
     if item.kind == "stage":
         left: list[Run] = [
             ("  ▼ ", "hook-idle" if idle else "hook"),
-            (_stage_name(item.name), "hook-idle" if idle else "hook"),
+            (path.place_name(item.name), "hook-idle" if idle else "hook"),
         ]
     elif item.kind == "chain" and item.chain is not None:
         chain = item.chain
@@ -194,11 +195,3 @@ def brief(text: str, verdict: str, cells: int) -> str:
 
 def _backend(chain: Chain) -> str:
     return f"{chain.family} {chain.backend}" + (f" on {clean(chain.device)}" if chain.device else "")
-
-
-_ENTRANCES = {"in": "from the device", "local": "from a local process", "routed in": "routed to this machine",
-              "routed on": "routed onward", "routed out": "routed out"}  # fmt: skip
-
-
-def _stage_name(label: str) -> str:
-    return _ENTRANCES.get(label, f"after {label}")
