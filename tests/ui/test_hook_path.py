@@ -24,6 +24,38 @@ async def test_compact_hooks_are_the_sketch() -> None:
     assert lines[2].startswith(" local 7 ──▶ raw 0 (−7 dropped by raw OUTPUT rule 1)")
 
 
+def lost(n: int, before: str, hook: str, cause: str, **more: object) -> Loss:
+    return Loss(family="ip", hook=hook, after="raw", before=before, packets=n, cause=cause, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("losses", "width", "line"), [
+    ([], 51, " raw 10 ▶ conntrack 7 ▶ mangle 7 ▶ INPUT 7 ▶ local"),
+    ([], 48, " raw 10 ▶ conntrack 7 ▶ … ▶ INPUT 7 ▶ local"),
+    ([lost(3, "routing", "prerouting", "no route")], 79, " raw 10 ▶ conntrack 7 ▶ mangle 7 ▶ routing (−3 no route) ▶ INPUT 7 ▶ local"),
+    ([lost(3, "socket", "input", "no socket on that port")], 80, " raw 10 ▶ conntrack 7 ▶ mangle 7 ▶ INPUT 7 ▶ local (−3 no socket on that port)"),
+    ([lost(3, "socket", "input", "no socket on that port")], 60, " raw 10 ▶ … ▶ INPUT 7 ▶ local (−3 no socket on that port)"),
+    ([lost(3, "socket", "input", "no socket on that port")], 40, " … ▶ local (−3 no socket on that port)"),
+    ([lost(4, "filter", "input", "dropped by filter INPUT rule 1"), lost(3, "socket", "input", "no socket on that port")],
+     76, " raw 10 ▶ … ▶ filter 7 (−4) ▶ INPUT 7 ▶ local (−3 no socket on that port)"),
+    ([lost(4, "conntrack", "prerouting", "dropped by raw PREROUTING rule 1"), lost(3, "conntrack", "prerouting", "lost in conntrack: table full")],
+     60, " raw 10 ▶ conntrack 7 (−3 table full) (−4) ▶ … ▶ local"),
+])  # fmt: skip
+async def test_where_packets_are_lost_is_on_a_line_of_any_width(
+    losses: list[Loss], width: int, line: str
+) -> None:
+    assert (await shown(HookPath(), s.hooks(losses=losses), (width, 3)))[1] == line
+
+
+async def test_the_direction_where_packets_are_lost_comes_first_until_that_is_over() -> None:
+    for over, first in ((False, "POSTROUTING"), (True, "PREROUTING")):
+        out = lost(2, "confirm", "postrouting", "lost in conntrack at confirmation", over=over)
+        lines = await shown(HookPath(), s.hooks(losses=[out]), (80, 3))
+        assert (
+            first in lines[0]
+            and ("confirmation (−2 lost in conntrack at confirmation)" in lines[1]) is not over
+        )
+
+
 async def test_compact_hooks_without_stage_counters_say_at_least() -> None:
     lines = await shown(HookPath(), s.hooks(stages=[], losses=[]), (80, 3))
     assert lines[1] == " raw ≥10 ──▶ mangle ≥7 ──▶ INPUT ≥7 ──▶ local"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from cttui.diagnosis.findings import by_rule
 from cttui.model.hooks import PRIORITIES, Chain, HooksReading, Loss, Rule, Stage
 from cttui.model.path import HOOK_ORDER
 
@@ -17,7 +18,7 @@ PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line of the list. `kind`: hook, stage, conntrack, confirm, chain, rule, policy, loss or place."""
+    """One line of the list. `kind`: hook, stage, conntrack, confirm, chain, rule, more, loss or place."""
 
     kind: str
     name: str
@@ -25,7 +26,8 @@ class Item:
     pps: float | None = None
     chain: Chain | None = None
     rule: Rule | None = None
-    loss: Loss | None = None
+    losses: tuple[Loss, ...] = ()
+    """Of a loss itself, and in a panel of few lines of the step where they lie."""
     depth: int = 0
     exact: bool = True
     """False: `packets` is the least it can be."""
@@ -142,13 +144,13 @@ def _hook_items(
             here = [loss for loss in losses if loss.before == label]
             for loss in here:
                 losses.remove(loss)
-                yield Item("loss", "", loss.packets, loss=loss)
+                yield Item("loss", "", loss.packets, losses=(loss,))
             # A stage that says what the one before said, with nothing between them, is left out, unless a loss names it.
             if last is None or between or here or label in named or last[0] != packets:
                 yield Item("stage", label, packets, pps)
             last, between = (packets, label), False
     for loss in losses:
-        yield Item("loss", "", loss.packets, loss=loss)
+        yield Item("loss", "", loss.packets, losses=(loss,))
 
 
 def _chain_items(
@@ -167,22 +169,22 @@ def _chain_items(
 
 
 def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
-    """For a panel of few lines: (direction, stages or chains with what they counted, arrival), busiest first.
+    """For a panel of few lines: (direction, stages or chains with what they counted, arrival).
 
+    First those where packets are lost that nobody meant to be, then the busiest.
     Where stage counters are on they are exact; otherwise the largest counter of a chain is a lower bound.
     Prerouting and input are one line, output and postrouting another.
     """
     hooks = by_hook(reading)
-    out = []
+    out: list[tuple[bool, int, str, list[Item], str]] = []
     for _, names, arrival in PATHS:
         items: list[Item] = []
         for hook in names:
             if hook == "postrouting" and items and (routed := _last_stage(hooks.get("forward", []))):
                 items.append(Item("stage", "+ FORWARD", routed))  # 2 ──▶ 82 would be no path
             items += _summary_of(hook, hooks.get(hook, []), reading)
-        busy = max(
-            (max(item.packets or 0, item.loss.packets if item.loss else 0) for item in items), default=0
-        )
+        losses = [loss for item in items for loss in item.losses]
+        busy = max((n or 0 for n in (*(item.packets for item in items), *(loss.packets for loss in losses))), default=0)  # fmt: skip
         for i, item in enumerate(items):
             if item.packets == 0 and any(before.packets for before in items[:i]):
                 items, arrival = items[: i + 1], ""  # nothing comes further
@@ -190,12 +192,23 @@ def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
         seen = items[-1].chain if items else None
         if names[0] == "ingress" and seen is not None and seen.hook != "input":
             arrival = ""  # no counter behind routing: whether they were for this machine isn't known
+        if items and items[-1].name == arrival:
+            arrival = ""  # said already: that is where packets were lost
         if items and (busy or names[0] == "ingress"):
             titles = " → ".join(name.upper() for name in names if name not in ("ingress", "egress"))
-            out.append((busy, titles, items, arrival))
-    out = [entry for entry in out if entry[0]] or out  # what stands still says nothing beside what moves
-    out.sort(key=lambda entry: -entry[0])
-    return [(titles, items, arrival) for _, titles, items, arrival in out]
+            out.append((any(is_fresh(loss) for loss in losses), busy, titles, items, arrival))
+    out = [entry for entry in out if entry[1]] or out  # what stands still says nothing beside what moves
+    out.sort(key=lambda entry: (not entry[0], -entry[1]))
+    return [(titles, items, arrival) for _, _, titles, items, arrival in out]
+
+
+def is_fresh(loss: Loss) -> bool:
+    """Whether these packets are being lost, or were a moment ago, and nobody meant that."""
+    return loss.is_loss and not by_rule(loss) and not loss.over
+
+
+_SHORT = {"in": "device", "routed in": "routed here", "confirm": "confirmation", "socket": "local"}
+"""Stages and places in a panel of few lines, where they aren't called by their label."""
 
 
 def _last_stage(entries: list[tuple[int, Chain | list[Stage] | None]]) -> int:
@@ -215,23 +228,22 @@ def _summary_of(
         for stages in points:
             packets, pps = total(stages)
             label = stages[0].label
-            loss = next((loss for loss in losses if loss.before == label), None)
-            item = Item("stage", hook.upper() if label == hook else label, packets, pps, loss=loss)
+            here = tuple(loss for loss in losses if loss.before == label)
+            losses = [loss for loss in losses if loss not in here]
+            item = Item("stage", hook.upper() if label == hook else _SHORT.get(label, label), packets, pps, losses=here)  # fmt: skip
             changed = before is not None and packets != before.packets
-            if loss is not None and before is not None:
+            if here and before is not None:
                 yield before  # what went in, where less came out
                 before = None
             wanted = label in ("raw", "conntrack") or (label in tables and label in ("mangle", "nat"))
-            if (
-                wanted
-                or loss is not None
-                or changed
-                or (label == hook and hook not in ("prerouting", "output"))
-            ):
+            if wanted or here or changed or (label == hook and hook not in ("prerouting", "output")):
                 yield item
                 before = None
             elif before is None or changed:
                 before = item if stages is points[0] else None
+        for place in dict.fromkeys(loss.before for loss in losses):  # behind the last stage
+            here = tuple(loss for loss in losses if loss.before == place)
+            yield Item("lost", _SHORT.get(place, place), losses=here)
         return
     # Chains of one name are one step, of other families or backends: a packet meets those of its family only,
     # and of these all that don't drop it.

@@ -11,7 +11,7 @@ from cttui.model.hooks import ActiveRule, Chain, Loss
 from cttui.model.safe import clean
 from cttui.ui.lines import Line, Run, clip, clip_words, fit, width_of
 from cttui.ui.widgets.history import blocks, number
-from cttui.ui.widgets.hook_items import Item
+from cttui.ui.widgets.hook_items import Item, is_fresh
 
 HISTORY = 10
 """Cells of a rule's history line, shown from `_WIDE` cells on."""
@@ -52,30 +52,66 @@ def short_cause(loss: Loss) -> str:
 
 
 def direction_line(items: list[Item], arrival: str, width: int) -> Line:
-    """`raw 10 ──▶ conntrack 7 (−3 table full) ──▶ mangle 7 ──▶ local process`"""
-    pieces: list[list[Run]] = []
-    for item in items:
-        count = "–" if item.packets is None else f"{item.packets:,}"
-        idle = not item.packets
-        style = "hook-idle" if idle else "hook-conntrack" if item.name == "conntrack" else "hook"
-        piece: list[Run] = [
-            (f"{clean(item.name)} ", style),
-            ("" if item.exact or idle else "≥", style),
-            (count, "hook-idle" if idle else "value"),
-        ]
-        if item.loss is not None and item.loss.is_loss:
-            style = "muted" if by_rule(item.loss) else "hook-loss"
-            piece.append((f" (−{item.loss.packets:,} {short_cause(item.loss)})", style))
-        pieces.append(piece)
-    if arrival:
-        pieces.append([(arrival, "hook")])
-    for arrow in (" ──▶ ", " ▶ "):
+    """`raw 10 ──▶ conntrack 7 (−3 table full) ──▶ mangle 7 ──▶ local`
+
+    Where that has no room, the steps that say least give way to "…", and never to the one where packets are lost.
+    """
+    weights = [_weight(items, at) for at in range(len(items))] + [2] * bool(arrival)
+    kept = list(range(len(weights)))
+    arrow, brief = " ──▶ ", False
+    while True:
         line: list[Run] = [(" ", "")]
-        for i, piece in enumerate(pieces):
-            line += [(arrow, "heading-rule"), *piece] if i else piece
+        for i, at in enumerate(kept):
+            line += [(arrow, "heading-rule")] * bool(i)
+            if at > (kept[i - 1] + 1 if i else 0):
+                line += [("…", "muted"), (arrow, "heading-rule")]
+            line += _step(items[at], brief) if at < len(items) else [(arrival, "hook")]
+        if kept[-1] < len(weights) - 1:
+            line += [(arrow, "heading-rule"), ("…", "muted")]
+        least = min(weights[at] for at in kept)
         if sum(width_of(text) for text, _ in line) <= width:
-            break
-    return fit(line, width)
+            return fit(line, width)
+        if arrow != " ▶ ":
+            arrow = " ▶ "
+        elif least >= 2 and not brief and max(weights) > _BY_RULE:
+            brief = True
+        elif least < max(weights):
+            kept.remove(next(at for at in kept if weights[at] == least))
+        else:
+            return fit(line, width)
+
+
+_BY_RULE = 5
+
+
+def _weight(items: list[Item], at: int) -> int:
+    """How much a step says: where packets are lost most, where nothing changed least."""
+    item = items[at]
+    if any(is_fresh(loss) for loss in item.losses):
+        return 7
+    if any(loss.is_loss for loss in item.losses):
+        return _BY_RULE if all(by_rule(loss) for loss in item.losses if loss.is_loss) else 6
+    if at + 1 < len(items) and any(is_fresh(loss) for loss in items[at + 1].losses):
+        return 4  # what went in
+    if at == 0:
+        return 3
+    return 2 if item.packets != items[at - 1].packets else int(item.name == "conntrack")
+
+
+def _step(item: Item, brief: bool) -> list[Run]:
+    """`conntrack 7 (−3 table full)`; `brief`: of what rules dropped only how much."""
+    idle = item.packets == 0 or (item.packets is None and item.kind != "lost")
+    style = "hook-idle" if idle else "hook-conntrack" if item.name == "conntrack" else "hook"
+    count = "" if item.kind == "lost" else " –" if item.packets is None else f" {item.packets:,}"
+    runs: list[Run] = [(clean(item.name), style)]
+    if not (item.exact or idle):
+        count = f" ≥{count.lstrip()}"
+    runs.append((count, "hook-idle" if idle else "value"))
+    for loss in sorted(item.losses, key=lambda loss: (not is_fresh(loss), -loss.packets)):
+        if loss.is_loss:
+            words = "" if brief and by_rule(loss) else f" {short_cause(loss)}"
+            runs.append((f" (−{loss.packets:,}{words})", "muted" if by_rule(loss) else "hook-loss"))
+    return runs
 
 
 def dropping_line(rules: list[ActiveRule], width: int) -> Line:
@@ -100,13 +136,14 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
         ]
     if item.kind == "place":
         return [(f" ● {item.name}", "hook")]
-    if item.kind == "loss" and item.loss is not None:
+    if item.kind == "loss":
+        (loss,) = item.losses
         # What a rule dropped somebody meant to be dropped: no alarm.
-        alarm = item.loss.is_loss and not by_rule(item.loss)
+        alarm = loss.is_loss and not by_rule(loss)
         sign = "  ✗ " if alarm else "  │ "
-        said = loss_words(item.loss)
-        if width_of(sign + said) > width and item.loss.is_loss:
-            said = f"−{item.loss.packets:,} {short_cause(item.loss)}"
+        said = loss_words(loss)
+        if width_of(sign + said) > width and loss.is_loss:
+            said = f"−{loss.packets:,} {short_cause(loss)}"
         return [(clip_words(sign + said, width), "hook-loss" if alarm else "hook")]
     if item.kind == "confirm":
         return [(f"  ◆ {item.name}", _conntrack_style(here)), ("  of new entries", "muted")]
