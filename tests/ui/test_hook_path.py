@@ -35,7 +35,7 @@ def lost(n: int, before: str, hook: str, cause: str, **more: object) -> Loss:
     ([lost(3, "socket", "input", "no socket on that port")], 80, " raw 10 ▶ conntrack 7 ▶ mangle 7 ▶ INPUT 7 ▶ local (−3 no socket on that port)"),
     ([lost(3, "socket", "input", "no socket on that port")], 60, " raw 10 ▶ … ▶ INPUT 7 ▶ local (−3 no socket on that port)"),
     ([lost(3, "socket", "input", "no socket on that port")], 40, " … ▶ local (−3 no socket on that port)"),
-    ([lost(4, "filter", "input", "dropped by filter INPUT rule 1"), lost(3, "socket", "input", "no socket on that port")],
+    ([lost(3, "filter", "input", "dropped by filter INPUT rule 1"), lost(1, "filter", "input", "dropped by filter INPUT rule 2"), lost(3, "socket", "input", "no socket on that port")],
      76, " raw 10 ▶ … ▶ filter 7 (−4) ▶ INPUT 7 ▶ local (−3 no socket on that port)"),
     ([lost(4, "conntrack", "prerouting", "dropped by raw PREROUTING rule 1"), lost(3, "conntrack", "prerouting", "lost in conntrack: table full")],
      60, " raw 10 ▶ conntrack 7 (−3 table full) (−4) ▶ … ▶ local"),
@@ -229,7 +229,9 @@ async def test_rules_can_be_chosen_and_keep_the_cursor() -> None:
         rows = widget.as_text().split("\n")
         assert "hottest first" in rows[0] and "packets" in rows[1], "figures under a heading here, too"
         assert "-j CT" in rows[2] and "raw PREROUTING" in rows[2]
-    assert "-j CT" in await markdown(HookPath(), s.hooks(), (80, 5))
+    said = await markdown(HookPath(), s.hooks(), (80, 5))
+    assert "| rule | │ 1 ◆ -j CT | 10 | 10.0 |" in said and "| stage | ▼ after raw | 10 | 10.0 |" in said
+    assert "| chain | │ raw PREROUTING ip iptables-nft policy ACCEPT | 0 |  |" in said and "| hook | INPUT |  |  |" in said  # fmt: skip
 
 
 async def test_rules_keep_a_history_of_their_rate() -> None:
@@ -241,7 +243,23 @@ async def test_rules_keep_a_history_of_their_rate() -> None:
         widget.show(s.hooks(network={"reading": 2}))
         await pilot.pause()
         line = next(line for line in widget.as_text().split("\n") if "-j CT" in line)
-        assert "███" in line
+        assert "▇▇▇" in line, "columns of neighbouring lines stay apart"
+
+
+@pytest.mark.parametrize("width", [39, 60, 80, 100])
+async def test_figures_stand_in_their_columns_and_off_the_scrollbar(width: int) -> None:
+    chain = Chain(
+        backend="iptables-nft", family="ip", table="filter", chain="INPUT", hook="input", policy="DROP", policy_packets=1_234_567_890,
+        policy_pps=12.0, rules=[Rule(text="-j CT", number=n, packets=n, pps=1.0) for n in range(40)], rules_total=40,
+    )  # fmt: skip
+    lines = await shown(HookPath(), s.hooks(chains=[chain]), (width, 30))
+    (policy,) = [line for line in lines if "filter INPUT" in line and "DROP" in line]
+    (heading,) = [line for line in lines if line.startswith(" INPUT")]
+    end = heading.index("packets") + len("packets")
+    assert policy[:end].endswith(" 1,234,567,890")
+    assert all(line[-1] in "│┃" and line[-2] == " " for line in lines[1:])
+    if width >= 60:
+        assert heading[: policy.index(" 12 ") + 3].endswith("/s")
 
 
 async def test_no_rules_is_said_whole() -> None:

@@ -33,25 +33,27 @@ def number(value: float, exact: bool = True) -> str:
     return text if exact else "≥" + text
 
 
-def blocks(values: list[float], width: int) -> str:
+def blocks(values: list[float], width: int, *, apart: bool = False) -> str:
     """The last `width` values as columns of eighth blocks, from the left.
 
     The scale reaches from 0 to the largest value shown. A gap (NaN) is "·", 0 an eighth, and any value above 0
-    at least two.
+    at least two. `apart`: an eighth stays free above the largest, where another line's columns would go on.
     """
     shown = values[-width:]
     high = max((v for v in shown if not math.isnan(v)), default=0.0)
     cells = [
-        "·" if math.isnan(v) else _EIGHTHS[1 if high <= 0 or v <= 0 else max(2, round(v / high * 8))]
+        "·"
+        if math.isnan(v)
+        else _EIGHTHS[1 if high <= 0 or v <= 0 else max(2, round(v / high * (8 - apart)))]
         for v in shown
     ]
     return "".join(cells).ljust(width)
 
 
-def past(series: Series, width: int) -> Run:
+def past(series: Series, width: int, *, apart: bool = False) -> Run:
     """The last `width` values; in the colour of alarm where they show a loss, not along a line of zeros."""
     lost = series.name in ALARMS and any(value > 0 for value in series.values[-width:])
-    return blocks(series.values, width), "history-alarm" if lost else "history"
+    return blocks(series.values, width, apart=apart), "history-alarm" if lost else "history"
 
 
 class Rates(TableLine):

@@ -100,10 +100,15 @@ def hottest_items(reading: HooksReading) -> list[Item]:
     rules = [(chain, rule) for chain in reading.chains if not chain.ours for rule in chain.rules]
     rules.sort(key=lambda pair: (-(pair[1].pps or 0.0), -(pair[1].packets or 0)))
     items = [
-        Item("rule", f"{chain.table} {chain.chain}", rule.packets, rule.pps, chain, rule)
+        Item("rule", f"{family(chain)}{chain.table} {chain.chain}", rule.packets, rule.pps, chain, rule)
         for chain, rule in rules
     ]
     return [Item("hook", "RULES"), *items] if items else []
+
+
+def family(chain: Chain) -> str:
+    """`ip6 `, "" for IPv4, as journeys say it: tables of both are called alike."""
+    return "" if chain.family == "ip" else f"{chain.family} "
 
 
 def total(stages: Iterable[Stage]) -> tuple[int, float | None]:
@@ -157,7 +162,7 @@ def _chain_items(
     chain: Chain, jumped: dict[tuple[str, str, str, str], Chain], seen: set[int], depth: int
 ) -> Iterator[Item]:
     seen.add(id(chain))
-    yield Item("chain", chain.chain, chain=chain, depth=depth)
+    yield Item("chain", chain.chain, chain.policy_packets, chain.policy_pps, chain, depth=depth)
     for rule in chain.rules:
         yield Item("rule", "", rule.packets, rule.pps, chain, rule, depth=depth)
         name = rule.verdict.removeprefix("jump ").removeprefix("goto ")

@@ -32,6 +32,8 @@ class Here:
     why: str
     more: bool
     """Enter on "more rules" shows more of them."""
+    count: int = 9
+    """Cells that the largest number of packets takes."""
 
 
 def loss_words(loss: Loss) -> str:
@@ -107,10 +109,13 @@ def _step(item: Item, brief: bool) -> list[Run]:
     if not (item.exact or idle):
         count = f" ≥{count.lstrip()}"
     runs.append((count, "hook-idle" if idle else "value"))
-    for loss in sorted(item.losses, key=lambda loss: (not is_fresh(loss), -loss.packets)):
-        if loss.is_loss:
-            words = "" if brief and by_rule(loss) else f" {short_cause(loss)}"
-            runs.append((f" (−{loss.packets:,}{words})", "muted" if by_rule(loss) else "hook-loss"))
+    losses = sorted((x for x in item.losses if x.is_loss), key=lambda x: (not is_fresh(x), -x.packets))
+    ruled = [loss for loss in losses if by_rule(loss)]
+    runs += [(f" (−{x.packets:,} {short_cause(x)})", "hook-loss") for x in losses if x not in ruled]
+    if brief and ruled:
+        runs.append((f" (−{sum(loss.packets for loss in ruled):,})", "muted"))
+    else:
+        runs += [(f" (−{x.packets:,} {short_cause(x)})", "muted") for x in ruled]
     return runs
 
 
@@ -126,13 +131,13 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
     """An item in at most `width` cells; `past`: its rule's packets/s, oldest first."""
     history = HISTORY + 1 if width >= _WIDE else 0
     rates = width >= _RATES
-    words_width = max(10, min(here.words, width - 10 - 8 * rates - history))
+    words_width = max(10, min(here.words, width - 1 - here.count - 8 * rates - history))
     idle = not item.packets
     if item.kind == "hook":
         name = f" {item.name}"
         return [
             *fit([(name, "heading")], words_width),
-            (f" {'packets':>9}" + (f" {'/s':>7}" if rates else ""), "muted"),
+            (f" {'packets':>{here.count}}" + (f" {'/s':>7}" if rates else ""), "muted"),
         ]
     if item.kind == "place":
         return [(f" ● {item.name}", "hook")]
@@ -163,32 +168,41 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
             (path.place_name(item.name), "hook-idle" if idle else "hook"),
         ]
     elif item.kind == "chain" and item.chain is not None:
-        chain = item.chain
-        policy = f"  policy {clean(chain.policy)}" if chain.policy else ""
-        if chain.policy_packets:
-            policy += f" {chain.policy_packets:,}"
-        busy = bool(chain.policy_packets) or any(rule.packets for rule in chain.rules)
-        lead, name = "  │ " + "  " * item.depth, f"{clean(chain.table)} {clean(chain.chain)}"
-        backend = f"  {_backend(chain)}"
-        if not rates:  # not all of it fits: without what one takes for granted
-            backend = f"  {chain.family}"
-            policy = "" if chain.policy == "ACCEPT" else policy
-        return [
-            (lead, "hook-idle"),
-            (name, "hook" if busy else "hook-idle"),
-            (backend, "muted"),
-            (policy, "verdict-drop" if chain.policy == "DROP" and chain.policy_packets else "muted"),
-        ]
+        left, policy = _chain_runs(item.chain, item.depth, words_width)
+        if not policy:  # a number under "packets" would be nobody's
+            return left
     else:
         left = rule_runs(item, words_width)
     packets = "" if item.packets is None else f"{item.packets:,}"
     pps = "" if item.pps is None else number(item.pps)
-    runs = [*fit(left, words_width), (f" {packets:>9}", "hook-idle" if idle else "value")]
+    runs = [*fit(left, words_width), (f" {packets:>{here.count}}", "hook-idle" if idle else "value")]
     if rates:
         runs.append((f" {pps:>7}", "hook-idle" if not item.pps else "value"))
     if history and any(past):
-        runs.append((" " + blocks(list(past), HISTORY), "history"))
+        runs.append((" " + blocks(list(past), HISTORY, apart=True), "history"))
     return runs
+
+
+def _chain_runs(chain: Chain, depth: int, cells: int) -> tuple[list[Run], bool]:
+    """A chain with as much of its backend and its policy as there is room for, and whether the policy is said."""
+    lead, name = "  │ " + "  " * depth, f"{clean(chain.table)} {clean(chain.chain)}"
+    whole, family, verdict = f"  {_backend(chain)}", f"  {chain.family}", f"  {clean(chain.policy)}"
+    policy = f"  policy{verdict[1:]}"
+    choices = [(whole, policy), (family, policy), (family, verdict), ("", verdict)]
+    if not chain.policy:
+        choices = [(whole, ""), (family, "")]
+    elif chain.policy == "ACCEPT":  # one takes it for granted
+        choices[2:] = [(family, "")]
+    room = cells - width_of(lead + name)
+    backend, said = next((c for c in choices if width_of("".join(c)) <= room), choices[-1])
+    busy = bool(chain.policy_packets) or any(rule.packets for rule in chain.rules)
+    drops = chain.policy == "DROP" and chain.policy_packets
+    return [
+        (lead, "hook-idle"),
+        (name, "hook" if busy else "hook-idle"),
+        (backend, "muted"),
+        (said, "verdict-drop" if drops else "muted"),
+    ], bool(said)
 
 
 def _conntrack_style(here: Here) -> str:

@@ -55,6 +55,7 @@ class HookPath(Rows):
         self._below: list[Line] = []
         self._words = 0
         """Cells that the longest line's words take: the figures stand next to them."""
+        self._count = 0
         self._rates: dict[RuleName, deque[float]] = {}
 
     # ------------------------------------------------------------ what the app asks and tells
@@ -118,6 +119,7 @@ class HookPath(Rows):
         rules = (item for item in self._items if item.rule is not None)
         longest = max((sum(width_of(text) for text, _ in rule_runs(item)) for item in rules), default=0)
         self._words = max(_WORDS, longest + 1)
+        self._count = max(9, *(len(f"{item.packets:,}") for item in self._items if item.packets), 0)
         self.total = 0 if self.compact else len(self._items)
         if under is not None and self._place() != under:
             places = (i for i, item in enumerate(self._items) if _name(item) == under)
@@ -193,13 +195,14 @@ class HookPath(Rows):
         return max(0, self.body_height - len(self._below))
 
     def _line(self, item: Item, width: int, at: int) -> Line:
-        runs = item_runs(item, width, self._here(), self._past(item))
+        beside = self.total > self.visible_rows  # a cell between the figures and the scrollbar
+        runs = item_runs(item, width - beside, self._here(), self._past(item))
         if at == self.cursor and self.has_focus:
             return tuple((text, "cursor") for text, _ in fit(runs, width))
         return fit(runs, width)
 
     def _here(self) -> Here:
-        return Here(self._words, self.active, self.why, self.rules < MOST_RULES)
+        return Here(self._words, self.active, self.why, self.rules < MOST_RULES, self._count)
 
     def _past(self, item: Item) -> Sequence[float]:
         """Packets/s of the item's rule, as they were while it was watched."""
@@ -211,12 +214,11 @@ class HookPath(Rows):
         """The whole list, scrolled out of view or not, as a Markdown table."""
         rows = ["| where | what | packets | packets/s |", "|---|---|---:|---:|"]
         for item in self._items:
-            what = (
-                "".join(text for text, _ in item_runs(item, 10_000, self._here())[:4]).strip()
-                if item.kind != "rule"
-                else "".join(t for t, _ in rule_runs(item)).strip()
-            )
-            cells = (item.kind, re.sub(r"\s+", " ", what).replace("|", "\\|"), item.packets, item.pps)
+            runs = rule_runs(item) if item.kind == "rule" else item_runs(item, 10_000, self._here())
+            what = "".join(text for text, _ in runs)
+            if item.kind in ("hook", "stage", "chain"):
+                what = what[: self._words]  # what follows are the figures
+            cells = (item.kind, re.sub(r"\s+", " ", what).strip().replace("|", "\\|"), item.packets, item.pps)
             rows.append("| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |")
         return "\n".join(rows)
 

@@ -124,7 +124,7 @@ class Statistics(Rows):
             ),
         ]
         if chart and series is not None:
-            runs += [(" ", ""), past(series, chart)]
+            runs += [(" ", ""), past(series, chart, apart=True)]
         elif chart:
             runs.append((" " * (chart + 1), ""))
         return runs
