@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cttui.kernel import iptables_save, nft_json
+from cttui.kernel import iptables_save, nft_json, rules
 from cttui.kernel.conntrack_use import conntrack_active
 from cttui.kernel.rates import Rates
+from cttui.kernel.rule_commands import Meter, Tools
 from cttui.kernel.ruleset import NOT_READ, ChainRules, RuleSet, Texts, changes, explain, moved
 from cttui.model.hooks import Stage
 from cttui.probe.active_rules import active_rules
@@ -230,3 +231,13 @@ def test_stages_and_rules_have_rates_over_the_same_time():
     assert rates.of_stages([stage(12)])[0].pps == rates.of(now)[0] == 5.0
     rates.take(RuleSet([now]), [stage(2)], 4.0)  # armed anew
     assert rates.of_stages([stage(0)])[0].pps is None
+
+
+async def test_legacy_tables_that_only_root_may_read_are_one_sentence(monkeypatch):
+    def refuse(_path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    missing: list[str] = []
+    assert await rules.Reader()._read_legacy(Tools(), Meter(), missing) == []
+    assert missing == ["Legacy tables (ip, ip6) can't be read: Permission denied."]

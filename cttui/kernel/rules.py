@@ -109,6 +109,7 @@ class Reader:
 
     async def _read_legacy(self, tools: Tools, meter: Meter, missing: list[str]) -> list[ChainRules]:
         out: list[ChainRules] = []
+        unread: dict[str, list[str]] = {}
         for family, proc in (("ip", "ip_tables_names"), ("ip6", "ip6_tables_names")):
             names = Path("/proc/thread-self/net") / proc
             try:
@@ -117,7 +118,7 @@ class Reader:
             except FileNotFoundError:
                 continue  # the kernel has no legacy tables at all
             except OSError as e:
-                missing.append(f"Legacy {family} tables can't be read: {e.strerror}.")
+                unread.setdefault(e.strerror or str(e), []).append(family)
                 continue
             command = tools.legacy_save.get(family)
             if command is None:
@@ -139,6 +140,7 @@ class Reader:
                         await meter.give_way()
                     self._legacy[family, saved.table, saved.chain] = before
                 out.append(_legacy_chain(family, saved, before))
+        missing += [f"Legacy tables ({', '.join(of)}) can't be read: {why}." for why, of in unread.items()]
         return out
 
 
