@@ -211,8 +211,12 @@ def explanation(
     hooks: HooksReading | None,
     notices: Sequence[Notice],
     last: Result | None,
+    stages: str = "",
 ) -> Paragraphs:
-    """F4: what was lost, where, by which counter, what to do; then how far the screen can be trusted."""
+    """F4: what was lost, where, by which counter, what to do; then how far the screen can be trusted.
+
+    `stages`: how they come to be counted where they aren't, or why they can't be.
+    """
     out: Paragraphs = []
     path = hooks if hooks is not None else HooksReading()
     for finding in findings(table, path.losses, path.active_rules, path.network_rates):
@@ -223,9 +227,7 @@ def explanation(
     if not out:
         out.append(("Nothing is seen to be lost, and the table has room.", "right"))
         if not path.stages_armed:
-            out.append(
-                "  What no rule and no statistic counts is seen with stage counters only (w in the hooks)."
-            )
+            out.append(f"  What no rule and no statistic counts is seen with stage counters only. {stages}")
         out.append("")
     moved = [(n, v) for n, v in table.stats.items() if v and n in STATISTICS and n not in ("found", "insert")]
     if moved:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cttui.model import filters
 from cttui.model.messages import Fault
 from cttui.model.safe import clean
-from cttui.ui import copies, questions
+from cttui.ui import copies, faults, questions
 from cttui.ui.column_chooser import ColumnChooser
 from cttui.ui.dialogs import Choose, Entry, Read
 from cttui.ui.filter_bar import FilterBar
@@ -206,14 +206,12 @@ class ViewActions:
             return
         job = self.dashboard.burst
         result = job.of_packets if job is not None else None
-        self.app.push_screen(
-            Read(
-                "Explained",
-                questions.explanation(
-                    answer.table, answer.health, answer.hooks, self.dashboard.notices, result
-                ),
-            )
+        why_not = faults.cannot(self.session.state.welcome, "stages")
+        stages = why_not or f"{self.app.key('stages')} in the hooks switches them on."
+        said = questions.explanation(
+            answer.table, answer.health, answer.hooks, self.dashboard.notices, result, stages
         )
+        self.app.push_screen(Read("Explained", said))
 
     # ------------------------------------------------------------ copying
 
