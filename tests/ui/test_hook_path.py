@@ -139,6 +139,31 @@ async def test_the_stages_that_a_loss_lies_between_stand_around_it_by_the_name_i
         assert first in text[text.index(loss.hook.upper()) : at] and second in text[at:]
 
 
+async def test_a_fresh_loss_is_in_view_unless_somebody_looks_elsewhere() -> None:
+    def reading(over: bool) -> HooksReading:
+        return s.hooks(losses=[lost(2, "socket", "input", "no socket on that port", over=over)])
+
+    widget = HookPath()
+    async with Host(widget).run_test(size=(60, 9)) as pilot:
+        widget.show(s.hooks(losses=[]))
+        assert " PREROUTING" in widget.as_text()
+        widget.show(reading(over=False))
+        assert "✗ −2 no socket" in widget.as_text()
+        top = widget.top
+        widget.show(s.hooks(losses=[lost(5, "confirm", "postrouting", "no port"), *reading(False).losses]))
+        assert widget.top == top, "while one goes on, another moves nothing"
+        widget.show(reading(over=True))
+        assert " PREROUTING" in widget.as_text()
+        widget.focus()
+        await pilot.pause()
+        widget.show(reading(over=False))
+        assert widget.top == 0, "somebody reads here"
+        await pilot.press("down", "down")
+        widget.screen.set_focus(None)
+        widget.show(reading(over=False))
+        assert widget.cursor == 2, "or has put the cursor somewhere"
+
+
 async def test_what_a_rule_dropped_is_said_without_alarm() -> None:
     widget = HookPath()
     async with Host(widget).run_test(size=(100, 45)) as pilot:

@@ -15,7 +15,7 @@ from cttui.ui.lines import Line, fit, width_of
 from cttui.ui.prose import wrap
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.history import number
-from cttui.ui.widgets.hook_items import Item, hottest_items, path_items, summary
+from cttui.ui.widgets.hook_items import Item, hottest_items, is_fresh, path_items, summary
 from cttui.ui.widgets.hook_lines import Here, direction_line, dropping_line, item_runs, rule_runs
 
 COMPACT = 5
@@ -56,6 +56,10 @@ class HookPath(Rows):
         self._words = 0
         """Cells that the longest line's words take: the figures stand next to them."""
         self._count = 0
+        self._by_hand = False
+        """The cursor was put somewhere: it stays there."""
+        self._near: tuple[str, ...] | None = None
+        """The loss that was brought into view, () for the beginning of the path; None: nothing was yet."""
         self._rates: dict[RuleName, deque[float]] = {}
 
     # ------------------------------------------------------------ what the app asks and tells
@@ -91,6 +95,7 @@ class HookPath(Rows):
     def clear(self) -> None:
         """Forget everything: another target."""
         self.reading, self._items, self.top, self.cursor = None, [], 0, 0
+        self._by_hand, self._near = False, None
         self.rules = RULES
         self._rates.clear()
         self.note()
@@ -99,6 +104,7 @@ class HookPath(Rows):
     def order_by(self, order: str) -> None:
         """`path` or `hottest`."""
         self.order, self.top, self.cursor = order, 0, 0
+        self._by_hand, self._near = False, None
         self._list()
         self.paint()
 
@@ -128,6 +134,28 @@ class HookPath(Rows):
             self.cursor = at
         self.settle()
 
+    def moved(self, by_hand: bool) -> None:
+        self._by_hand = bool(self.cursor or self.top)
+
+    def _show_loss(self) -> None:
+        """Have a fresh loss in view, and the beginning again when it is over, unless somebody looks elsewhere."""
+        if self.compact or self._by_hand:
+            self._near = None if self.compact else self._near
+            return
+        fresh = {_name(item): i for i, item in enumerate(self._items) for x in item.losses if is_fresh(x)}
+        if self._near in fresh:
+            near = self._near
+        else:
+            near = max(fresh, key=lambda name: self._items[fresh[name]].packets or 0, default=())
+        at = fresh.get(near, 0)
+        seen = self.top <= at < self.top + self.visible_rows
+        if not seen and self.has_focus and self._near is not None:
+            return
+        self._near = near
+        if not seen:
+            self.cursor, self.top = at, at - self.visible_rows // 2
+            self.settle()
+
     def _place(self) -> tuple[str, ...] | None:
         return _name(self._items[self.cursor]) if 0 <= self.cursor < len(self._items) else None
 
@@ -156,6 +184,7 @@ class HookPath(Rows):
         self.total = 0 if self.compact else len(self._items)
         self._below = [] if self.compact else self._notes(reading, width)
         self.settle()
+        self._show_loss()
         lost = sum(loss.packets for loss in reading.losses if loss.is_loss and not by_rule(loss))
         ruled = sum(loss.packets for loss in reading.losses if loss.is_loss and by_rule(loss))
         rules = sum(chain.rules_total for chain in reading.chains if not chain.ours)
@@ -235,4 +264,5 @@ def _name(item: Item) -> tuple[str, ...]:
         item.name,
         chain.backend + chain.family + chain.table + chain.chain if chain else "",
         rule,
+        *(word for loss in item.losses for word in (loss.family, loss.hook, loss.after, loss.before)),
     )
