@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 
 from cttui.diagnosis import active_rules, forecast, network
@@ -221,6 +222,15 @@ def test_what_ip_and_tcp_count_is_told_without_stages_and_once() -> None:
     assert len(told) == 1 and headline(table(), [one], None, rates).startswith(
         "83 packets lost: reverse path filter"
     )
+
+
+def test_what_rules_took_in_output_is_not_told_again_as_discarded() -> None:
+    rates = {"IpOutDiscards": 7.4}
+    assert [x.what for x in findings(table(), network_rates=rates)] == ["7.4 packets/s: discarded on the way out."]  # fmt: skip
+    ruled = msgspec.structs.replace(RULED, hook="output")
+    assert [x.what for x in findings(table(), [ruled], network_rates=rates)] == ["7 packets were dropped by raw OUTPUT rule 1."]  # fmt: skip
+    past = msgspec.structs.replace(ruled, over=True)
+    assert len(findings(table(), [past], network_rates=rates)) == 2
 
 
 def test_remedies_are_of_counters_that_have_words() -> None:

@@ -49,10 +49,16 @@ def findings(
         *_table(table),
         *_statistics(table, dropped=any(active_rules.drops_invalid(rule) for rule in rules)),
         *active_rules.findings(rules, [clean(loss.cause) for loss in losses]),
-        *network.findings(network_rates, [loss.source for loss in losses]),
+        *network.findings(network_rates, [*(loss.source for loss in losses), *_discarded(losses)]),
         *(_loss(loss, rules) for loss in losses if loss.packets),
     ]
     return sorted(found, key=lambda x: (ERROR, WARNING, INFO).index(x.level))
+
+
+def _discarded(losses: Sequence[Loss]) -> list[str]:
+    """OutDiscards counts what rules took in OUTPUT, too (__ip_local_out): that is told of, and any more is a loss too."""
+    ruled = any(by_rule(x) and x.hook == "output" and not x.over for x in losses)
+    return ["OutDiscards by rules"] if ruled else []
 
 
 def is_full(table: TableReading) -> bool:

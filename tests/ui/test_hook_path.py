@@ -184,6 +184,15 @@ async def test_an_old_reading_says_its_age() -> None:
             assert ("read 7 s ago" in widget.as_text().split("\n")[0]) is said
 
 
+def test_a_narrow_panel_says_which_rule_needs_conntrack_before_where_it_is_kept() -> None:
+    for backend, said in (("iptables-nft ip raw", "raw"), ("nft inet fw", "inet fw"), ("iptables-legacy ip6 raw", "ip6 raw")):  # fmt: skip
+        here = Here(40, True, f"Conntrack is on because of {backend} PREROUTING: -j CT", False)
+        assert (
+            item_runs(Item("conntrack", "conntrack"), 47, here)[1][0] == f"  on by {said} PREROUTING: -j CT"
+        )
+        assert item_runs(Item("conntrack", "conntrack"), 90, here)[1][0].startswith(f"  on by {backend}")
+
+
 async def test_one_look_says_whether_conntrack_is_on() -> None:
     widget = HookPath()
     async with Host(widget).run_test(size=(100, 40)) as pilot:

@@ -19,6 +19,7 @@ _WIDE = 84
 _RATES = 48
 """Narrower panels leave packets/s out: the rules' words matter more."""
 _LOADS = re.compile(r"-m \w+ (?=-)|counter ")
+_BACKEND = re.compile(r"^on by (iptables-\w+|nft) (ip |(?=\w))")
 _APPEND = re.compile(r"^-A \S+ ")
 
 
@@ -154,6 +155,8 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
         return [(f"  ◆ {item.name}", _conntrack_style(here)), ("  of new entries", "muted")]
     if item.kind == "conntrack":
         said, style = _conntrack_words(here)
+        if not rates:  # the rule matters more than its backend
+            said = _BACKEND.sub("on by ", said)
         name = f"  ◆ {item.name}"
         return [
             (name, _conntrack_style(here)),

@@ -72,14 +72,14 @@ class Statistics(Rows):
         history = {series.name: series for series in self.reading.history}
         names = self.names()
         self.total = len(names)
-        wrapped = {name: wrap(f"   {_sentence(name)}", width, "muted") for name in names}
+        wrapped = {name: wrap(f"   {_sentence(name)}", width - 1, "muted") for name in names}
         below = height >= len(names) + sum(map(len, wrapped.values()))
         beside = not below and width >= _WIDE
         chosen = names[min(max(self.cursor, 0), len(names) - 1)] if names else ""
         explained: list[Line] = []
         # In the dashboard the figures come first: there the sentence waits for the focus.
         if not below and chosen and (self.has_focus or height >= len(names) + 3) and height >= 5:
-            explained = [(), *wrap(f" {chosen}: {_sentence(chosen)}", width, "label")][-(height - 2) :]
+            explained = [(), *wrap(f" {chosen}: {_sentence(chosen)}", width - 1, "label")][-(height - 2) :]
         self._explained = len(explained)
         self.settle()
         self.reveal()
