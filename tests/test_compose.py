@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cttui.lab.build import layer_class
-from cttui.lab.compose import compile
+from cttui.lab.compose import check, compile
 from cttui.lab.form import FORM, TRANSPORTS, Fields, from_notation, to_notation
 from cttui.lab.layers import LAYERS, ComposeError
 from cttui.lab.notation import parse
@@ -33,7 +33,7 @@ ERRORS = (
     ("IP()/TCP(dprt=80)", "Did you mean dport?", 14),
     ("IP()/TCP", "needs brackets", 5),
     ("IP()/TCP(dport=80", "", 8),
-    ('IP(dst="example.com")', "is no IPv4 address", 7),
+    ('IP(dst="example.com")', "IP.dst: 'example.com' is no IPv4 address", 7),
     ('IPv6(dst="192.0.2.1")', "is no IPv6 address", 9),
     ('IP(src=["192.0.2.1","x"])', "is no IPv4 address", 7),
     ("IP(ttl=300)", "can't be 300", 7),
@@ -64,6 +64,19 @@ def test_errors_name_the_place(text: str, words: str, column: int | None) -> Non
         compile(text)
     assert words in e.value.message
     assert column is None or e.value.column == column
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["IP()/TCP(nosuch=1)", 'IP(src="256.1.1.1")', "IP(ttl=256)", "IP()/UDP()/DNS(id=65536)", "IP(ttl=x)"],
+)
+def test_what_is_wrong_with_a_header_is_known_without_building_packets(text: str) -> None:
+    with pytest.raises(ComposeError) as built:
+        compile(text)
+    with pytest.raises(ComposeError) as seen:
+        check(text)
+    assert (seen.value.message, seen.value.column) == (built.value.message, built.value.column)
+    check(ARTICLE)
 
 
 HOSTILE = (
@@ -240,6 +253,20 @@ def test_any_text_in_the_form_is_read_or_refused(text: str, line: str) -> None:
         parse(to_notation(Fields(values={line: text}, payload=text)))
     except ComposeError as e:
         assert e.message
+
+
+def test_the_hint_of_a_line_is_about_what_it_takes() -> None:
+    hints = {(layer, line.name): line.hint for layer, lines in FORM.items() for line in lines}
+    assert hints["IP", "src"].startswith("An address;") and "192.0.2.0/24" in hints["IP", "src"]
+    assert hints["IPv6", "dst"].startswith("An address;") and "2001:db8::/64" in hints["IPv6", "dst"]
+    assert hints["TCP", "flags"].startswith("Letters") and "Empty: S." in hints["TCP", "flags"]
+    assert hints["TCP", "dport"].startswith("A number;") and "Empty: 80." in hints["TCP", "dport"]
+    for text in ("192.0.2.0/24", "192.0.2.1, 192.0.2.9", "random 198.18.0.0/15", "random"):
+        check(to_notation(Fields(values={"IP.src": text})))
+    for text in ("2001:db8::/64", "2001:db8::1, 2001:db8::9", "random 2001:db8::/64", "random"):
+        check(to_notation(Fields(network="IPv6", values={"IPv6.src": text})))
+    for text in ("SA", "S, A", "random"):
+        check(to_notation(Fields(values={"TCP.flags": text})))
 
 
 def test_zeros_before_a_number_are_left_out() -> None:

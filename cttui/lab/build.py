@@ -80,7 +80,7 @@ def _check(layer: Layer) -> None:
         for sample in samples if version else ():
             # scapy would take any other text for a host name, and resolve it
             if not _is_address(sample, version):
-                raise ComposeError(f"{sample!r} is no IPv{version} address.", column)
+                raise ComposeError(f"{layer.name}.{name}: {sample!r} is no IPv{version} address.", column)
         for sample in (samples[0], samples[-1]):
             try:
                 bytes(cls(**{name: _plain(sample)}))

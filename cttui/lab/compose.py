@@ -31,6 +31,11 @@ class _NotPatchable(Exception):
         self.dim = dim
 
 
+def check(text: str) -> None:
+    """Raise ComposeError for what `compile` would refuse of single headers: unknown fields, values that don't fit."""
+    prepare(parse(text))
+
+
 def compile(text: str, count: int | None = None) -> list[Template]:
     """Templates of a notation: packet i of the burst is template i % n at index i // n (see messages.Fire).
 

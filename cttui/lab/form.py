@@ -24,6 +24,25 @@ class FormField:
     random: str = "RandShort()"
     """What `random` means here."""
 
+    @property
+    def hint(self) -> str:
+        """What may be typed."""
+        empty = f"Empty: {self.default}."
+        match self.name, self.random:
+            case _, "RandIP()":
+                return f"An address; 192.0.2.0/24 a net; 192.0.2.1, 192.0.2.9 a list; random 198.18.0.0/15. {empty}"
+            case _, "RandIP6()":
+                return f"An address; 2001:db8::/64 a net; 2001:db8::1, 2001:db8::9 a list; random 2001:db8::/64. {empty}"
+            case "flags", "RandByte()":
+                return f"Letters, SA for both; S, A one after the other; random. {empty}"
+            case "flags", _:
+                return f"DF, MF or DF+MF. {empty}"
+            case "options", _:
+                return f"As in scapy: a list in brackets. {empty}"
+            case "data", _:
+                return f"Text. {empty}"
+        return f"A number; 1000-2000 a range; 80, 443 a list; random. {empty}"
+
 
 def _field(name: str, label: str, default: str, random: str = "RandShort()") -> FormField:
     return FormField(name, label, default, random)

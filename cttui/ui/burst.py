@@ -56,3 +56,10 @@ def built(line: str, count: int) -> list[Template]:
     from cttui.lab.compose import compile
 
     return compile(line, count)
+
+
+def checked(line: str) -> None:
+    """Raise ComposeError for what is wrong with a line, as far as its headers tell; scapy is imported here, too."""
+    from cttui.lab.compose import check
+
+    check(line)

@@ -18,10 +18,11 @@ from cttui.lab.layers import ComposeError
 from cttui.lab.notation import parse
 from cttui.lab.presets import PRESETS
 from cttui.lab.summary import describe
-from cttui.ui.burst import RANDOM, Burst, built
+from cttui.ui.burst import RANDOM, Burst, built, checked
 from cttui.ui.burst_form import Form
 from cttui.ui.dialogs import Ask, Button, Buttons, Choose, Dialog, Entry, Menu
-from cttui.ui.fields import Field, Label, Says
+from cttui.ui.fields import Field, Label, Says, pointed
+from cttui.ui.lines import width_of
 from cttui.ui.numbers import whole
 
 HINTS = {
@@ -32,7 +33,7 @@ HINTS = {
     "seed": "a whole number repeats the burst exactly; random: other packets each time",
 }
 
-
+UNREADABLE = "The fields come back once the line is right."
 ROOMY = 170
 """Columns from which on what each preset is stands beside its name."""
 
@@ -82,6 +83,9 @@ class Composer(Dialog[Burst | None]):
         self._memory = memory
         self._words: dict[str, str] = {}
         """By entry of the list: what it is."""
+        self._checked = burst.line
+        self._wrong: ComposeError | None = None
+        """What is wrong with the line that was checked last."""
 
     def compose(self) -> ComposeResult:
         b = self._burst
@@ -134,7 +138,9 @@ class Composer(Dialog[Burst | None]):
     def on_mount(self) -> None:
         self.query_one("#line", Field).focus()
         self.query_one("#presets", Menu).pointed = self._hint
-        self._judge()
+        self.watch(self.query_one("#line", Field), "scroll_x", self._say, init=False)
+        self._say()
+        self._check()
 
     def on_resize(self) -> None:
         self.set_class(self.app.size.width >= ROOMY, "roomy")
@@ -148,10 +154,8 @@ class Composer(Dialog[Burst | None]):
     def _read(self) -> tuple[Burst | None, str]:
         """The burst, or what is wrong with it."""
         line = self._value("line")
-        try:
-            parse(line)
-        except ComposeError as e:
-            return None, f"{' ' * min(e.column, 60)}^ {e.message}"
+        if self._wrong is not None and self._line == self._checked:
+            return None, self._wrong.message
         try:
             pps = float(self._value("rate") or "0")
         except ValueError:
@@ -167,16 +171,58 @@ class Composer(Dialog[Burst | None]):
             return None, problem
         return Burst(line, count, pps, seed), ""
 
+    @property
+    def _line(self) -> str:
+        """As it stands in its field: columns of errors count from its beginning."""
+        return self.query_one("#line", Field).value
+
     def _judge(self) -> None:
-        burst, problem = self._read()
-        what = self.query_one("#what", Says)
-        if burst is None:
-            what.say(" " * 6 + problem if problem.lstrip().startswith("^") else problem, "error-text")
-        else:
-            what.say(describe(burst.line, burst.count, burst.rate_pps), "muted")
-        form = self.query_one(Form)
+        """Say what the burst is, or what is wrong with it: of a new line once it is checked."""
+        if self._line == self._checked:
+            self._say()
+            return
         try:
-            form.show(from_notation(self._value("line")))
+            parse(self._line)
+        except ComposeError as e:
+            self._found(self._line, e)
+        else:
+            self._check()
+
+    def _check(self) -> None:
+        """Have scapy's fields look at the line: milliseconds, but for its import."""
+        self.run_worker(self._ask_scapy(self._line), exclusive=True, group="check")
+
+    async def _ask_scapy(self, line: str) -> None:
+        try:
+            await asyncio.to_thread(checked, line)
+        except ComposeError as e:
+            self._found(line, e)
+        else:
+            self._found(line, None)
+
+    def _found(self, line: str, wrong: ComposeError | None) -> None:
+        if line == self._line:
+            self._checked, self._wrong = line, wrong
+            self._say()
+
+    def _say(self) -> None:
+        burst, problem = self._read()
+        what, form = self.query_one("#what", Says), self.query_one(Form)
+        wrong = self._wrong if self._line == self._checked else None
+        if burst is not None:
+            what.say(describe(burst.line, burst.count, burst.rate_pps))
+        elif wrong is not None:
+            field = self.query_one("#line", Field)
+            at = width_of(self._line[: wrong.column]) - int(field.scroll_x)
+            inside = 0 <= at < field.size.width
+            what.say(
+                pointed(problem, field.region.x - what.region.x + at if inside else -1, what.size.width),
+                "error-text",
+            )
+        else:
+            what.say(problem, "error-text")
+        try:
+            form.show(None, UNREADABLE) if wrong is not None else form.show(from_notation(self._line))
         except ComposeError as e:
             form.show(None, e.message)
 
@@ -250,9 +296,10 @@ class Composer(Dialog[Burst | None]):
                 setattr(fields, event.name, chosen)
                 self._write(fields)
             return
-        hint = "empty: as it would be otherwise; 1000-2000 a range; 80, 443 a list; random"
+        # From here on scapy is there: looking at a field is a matter of a few milliseconds.
+        await asyncio.to_thread(checked, to_notation(fields))
         new = await self.app.push_screen_wait(
-            Ask(event.label, [hint, ""], event.value, lambda text: self._try(fields, event, text))
+            Ask(event.label, [event.hint, ""], event.value, lambda text: self._try(fields, event, text))
         )
         if new is not None:
             self._set(fields, event, new)
@@ -271,8 +318,10 @@ class Composer(Dialog[Burst | None]):
             fields.network, fields.transport, dict(fields.values), fields.payload, fields.fragment
         )
         self._set(attempt, event, text)
+        if event.name == "fragment" and text.strip() and not whole(text):
+            return "A whole number from 8 to 65528."
         try:
-            parse(to_notation(attempt))
+            checked(to_notation(attempt))
         except ComposeError as e:
             return e.message
         return ""
@@ -299,7 +348,7 @@ class Composer(Dialog[Burst | None]):
         try:
             await asyncio.to_thread(built, burst.line, burst.count)
         except ComposeError as e:
-            self.query_one("#what", Says).say(f"{' ' * (6 + min(e.column, 60))}^ {e.message}", "error-text")
+            self._found(self._line, e)
             return
         self.dismiss(burst)
 

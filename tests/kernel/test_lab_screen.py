@@ -349,3 +349,45 @@ async def test_what_is_wrong_is_said_under_its_column() -> None:
         mark = next(line for line in d.text.splitlines() if "^" in line)
         line = next(line for line in d.text.splitlines() if "nonsense" in line and "^" not in line)
         assert line.index("nonsense") == mark.index("^")
+
+
+UNKNOWN_FIELD = 'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),foo=3,flags="S")'
+
+
+async def test_a_mistake_that_scapy_knows_replaces_the_preview_while_one_types() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _compose(d, line=UNKNOWN_FIELD)
+        await d.until("TCP has no field foo. ^")
+        mark = next(line for line in d.text.splitlines() if "^" in line)
+        line = next(line for line in d.text.splitlines() if "foo=3" in line)
+        assert line.index("foo=3") + len("foo=") == mark.index("^")
+        assert "10 × TCP" not in d.text and "edit the l" not in d.text
+        await d.press("enter")
+        await d.pilot.pause(0.3)
+        assert isinstance(d.app.screen, Composer) and "no field foo" in d.text
+        await d.press("home")
+        await d.until("TCP has no field foo. ^")
+        mark = next(line for line in d.text.splitlines() if "^" in line)
+        line = next(line for line in d.text.splitlines() if "foo=3" in line)
+        assert line.index("foo=3") + len("foo=") == mark.index("^"), "the mark follows the line as it scrolls"
+        await _type(d, "line", 'IP(dst="192.0.2.256")/TCP()')
+        await d.until("IP.dst: '192.0.2.256' is no IPv4 address.")
+        await _type(d, "line", "IP()/TCP()")
+        await d.until("10 × TCP SYN")
+
+
+async def test_a_field_says_what_it_takes_and_what_is_wrong_with_what_is_typed() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _compose(d)
+        form = d.app.screen.query_one("#form")
+        form.focus()
+        form.go(next(i for i, row in enumerate(form._rows) if row[2] == "IP source"))  # type: ignore[attr-defined]
+        await d.press("enter")
+        await d.until("An address; 192.0.2.0/24 a net")
+        await d.press(*"256.1.1.1")
+        await d.until("IP.src: '256.1.1.1' is no IPv4 address.")
+        await d.press("enter")
+        await d.pilot.pause(0.2)
+        assert "An address; 192.0.2.0/24 a net" in d.text, "what is wrong is not taken"
+        await d.press("home", "delete", "enter")
+        await d.until("TCP SYN 56.1.1.1:")
