@@ -50,7 +50,7 @@ class ProbeActions:
     def handlers(self) -> dict[str, Callable[[], None]]:
         """Action id → what to call."""
         return {
-            "fire": lambda: self.app.start(self.fire()),
+            "fire": self._press_fire,
             "compose": lambda: self.app.start(self.compose()),
             "result": self.result,
             "cancel": lambda: self.app.start(self.cancel()),
@@ -133,6 +133,17 @@ class ProbeActions:
             self._burst = Burst.usual(self.app.options.config)
         return self._burst
 
+    def go_on(self) -> None:
+        """Let go of a frozen picture: what is done now must be seen. Not in a worker, where a freeze that was asked
+        for behind it would be undone."""
+        if self.session.state.phase is Phase.FROZEN:
+            self.session.freeze(False)
+
+    def _press_fire(self) -> None:
+        if self.sandbox:
+            self.go_on()
+        self.app.start(self.fire())
+
     async def fire(self) -> None:
         """Fire the burst as composed."""
         self._need_sandbox()
@@ -142,8 +153,6 @@ class ProbeActions:
             return
         if self._job:
             raise FaultError("busy", "A burst is still running.", f"{self.app.key('cancel')} stops it.")
-        if self.session.state.phase is Phase.FROZEN:
-            self.session.freeze(False)
         burst = self._composer()
         fire = await burst.fire()
         drawn = any(patch.kind == "random" for template in fire.templates for patch in template.patches)
@@ -159,6 +168,7 @@ class ProbeActions:
         self.app.save_memory()
         if done is not None:
             self._burst = done
+            self.go_on()
             await self.fire()
 
     def result(self) -> None:
@@ -245,8 +255,7 @@ class ProbeActions:
             remedy = f"{self.app.key('reset')} starts one." if dead else "It is starting."
             self.app.say_fault(Fault("no-probe", "There is no probe to read the settings.", remedy))
             return
-        if self.session.state.phase is Phase.FROZEN:
-            self.session.freeze(False)  # what is changed here must be seen to change
+        self.go_on()
         self.app.push_screen(
             Tunables(self.app.do, self.fill, sandbox=self.sandbox, can_fill="fill" in welcome.can),
             callback=lambda _none: self._remember_pending(),

@@ -233,6 +233,9 @@ class Session:
                     wait = min(wait, max(1 / BUSY_HZ, self._took_s / BUSY_SHARE))
             if wait is not None:
                 wait = max(0.0, asked_at + wait - time.monotonic())
+        elif self._running_jobs and self.state.phase is Phase.FROZEN:
+            # The picture stands still, the job goes on.
+            wait = max(0.0, asked_at + 1 / self.state.hz - time.monotonic())
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()

@@ -1,5 +1,6 @@
 """The screens around packets on real probes: journeys, the log, what is asked before it costs a host anything."""
 
+import asyncio
 import sys
 from typing import Any
 
@@ -8,6 +9,7 @@ from live import Live, live
 
 from cttui.client import targets
 from cttui.model.messages import Arm, Ask, FaultError, JourneyView, Rules
+from cttui.ui.session import Phase
 
 pytestmark = pytest.mark.kernel
 
@@ -298,3 +300,26 @@ async def test_a_frozen_log_can_be_read_back() -> None:
         await d.press("home")
         await d.until(lambda: "198.51.100.2:10000 >" in d.text.split("3 Packets")[1])
         assert "FROZEN" in d.text and not log.following and log.selected is not None and log.selected.seq == 1
+
+
+async def test_a_freeze_asked_for_behind_a_burst_holds() -> None:
+    """Keys that come together: the burst is fired beside, and its worker comes to run after the freeze."""
+    async with live(targets.sandbox(), (80, 24)) as d:
+        d.app.act("fire")
+        d.app.act("freeze")
+        await d.until("sent 10")
+        assert d.app.session.state.phase is Phase.FROZEN and "0 / 262,144" in d.text
+        await d.press("b")
+        await d.until(lambda: d.app.session.state.phase is Phase.LIVE)
+        await d.until("sent 10")
+        await d.until("10 / 262,144")
+
+
+async def test_a_job_is_followed_to_its_end_while_the_picture_is_frozen() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        d.app.act("fire")
+        d.app.act("freeze")
+        async with asyncio.timeout(20):
+            while d.app.dashboard.burst is None or d.app.dashboard.burst.state == "running":
+                await d.pilot.pause(0.05)  # unlike `until`, without asking
+        assert d.app.session.state.phase is Phase.FROZEN
