@@ -180,6 +180,29 @@ def test_vanished_in_conntrack(feed: Feed, evidence: Evidence, end: str) -> None
     assert sorted(got.ends) == [("delivered", 1), (end, 1)] or got.ends[0][1] == 1
 
 
+@pytest.mark.parametrize(
+    ("lost", "family", "matched", "end"),
+    [
+        (2, "ip", 2, "delivered, but no socket on that port"),
+        (1, "ip", 2, "delivered"),  # which of them is not known
+        (2, "ip6", 2, "delivered"),
+        (2, "ip", 500, "delivered"),  # of those that were not traced perhaps
+        (500, "ip", 500, "delivered, but no socket on that port"),
+    ],
+)
+def test_what_is_delivered_to_no_socket_is_not_said_to_have_arrived(
+    feed: Feed, lost: int, family: str, matched: int, end: str
+) -> None:
+    feed.journeys.matched = matched
+    feed.send(feed.start(1), *feed.passed(1, *ALL), feed.start(2), *feed.passed(2, *ALL))
+    feed.journeys.explain(
+        [Loss(family=family, hook="input", after="input", before="socket", packets=lost, cause="no socket on that port")]
+    )  # fmt: skip
+    got = feed.read()
+    assert got.ends == [(end, 2)] and got.journeys[0].end == end
+    assert got.journeys[0].ended_ok == (end == "delivered") and got.journeys[0].cells[-1] == "passed"
+
+
 def test_vanished_elsewhere(feed: Feed) -> None:
     feed.journeys.evidence = Evidence(network={"TcpExtIPReversePathFilter": 1})
     feed.send(feed.start(1), feed.start(2), *feed.passed(2, RAW), feed.start(3), *feed.passed(3, RAW, BEFORE, AFTER),

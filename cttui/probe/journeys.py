@@ -6,20 +6,22 @@ journey begins with each message of our own marking rule and takes what follows 
 
 import time
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cttui.kernel import trace as t
 from cttui.kernel.trace_table import MARKER, Place
+from cttui.model.hooks import Loss
 from cttui.model.messages import JourneyView
 from cttui.model.packet import JourneysReading, may_be_traced
 from cttui.model.pcapng import head_of
 from cttui.probe.journey_ways import Ways
 from cttui.probe.journey_words import End, Evidence, LastStep, end_of, is_final
 from cttui.probe.packet_log import Alike, FlowLookup
-from cttui.probe.rule_book import CONFIRM, RuleBook, is_counting, is_end_point
+from cttui.probe.rule_book import CONFIRM, DELIVERED_AT, RuleBook, is_counting, is_end_point
 from cttui.probe.traced_packet import Step, TracedPacket
 
 UNDER_WAY_NS = 200_000_000
@@ -164,6 +166,24 @@ class Journeys:
                 self._last[packet.last] -= 1
                 packet.last = packet.last._replace(place=("inet", self.table, CONFIRM))
                 self._last[packet.last] += 1
+
+    def explain(self, losses: Sequence[Loss]) -> None:
+        """Take the losses that a burst's counters show as evidence.
+
+        What was delivered met no socket where one counter of its sockets accounts for every such packet.
+        """
+        delivered: Counter[str] = Counter()
+        for last, n in self._last.items():
+            if is_end_point(last.place) and last.place[2] == DELIVERED_AT:
+                delivered[last.family] += n
+        capped = self.matched > self.most
+        unheard = {
+            loss.family: loss.cause
+            for loss in losses
+            if loss.before == "socket"
+            and loss.packets >= (self.matched if capped else delivered[loss.family])
+        }
+        self.evidence = replace(self.evidence, losses=losses, unheard=unheard)
 
     def forget_ways(self) -> None:
         """Keep only where packets ended: `fate` goes on, `reading` does not."""

@@ -10,7 +10,8 @@ from cttui.model.safe import clean
 
 DELIVERED = "delivered"
 CONNTRACK_PRIORITY = -200
-END_POINTS = {"input_end": DELIVERED, "postrouting_end": "sent"}
+DELIVERED_AT = "input_end"
+END_POINTS = {DELIVERED_AT: DELIVERED, "postrouting_end": "sent"}
 """Points of ours that nothing but confirmation comes after → what a packet that passed them is."""
 CONFIRM = "confirm"
 """Stands for a point behind confirmation, which no chain can be."""

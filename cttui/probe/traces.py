@@ -164,14 +164,16 @@ class Traces:
         """The burst is over: disarm, as `disarm` does.
 
         `result` is the burst's: a table it saw full counts as full, whatever was freed since; where entries were
-        not inserted, it names those that were; its losses name rules that send no trace messages.
+        not inserted, it names those that were; its losses name rules that send no trace messages, and say of what was
+        delivered that no socket was there.
         """
         self.disarm()
         journeys = self._journeys
         if journeys is None or result is None:
             return
         full = journeys.evidence.full or self._is_full(result.count_before + result.new)
-        journeys.evidence = replace(journeys.evidence, full=full, losses=result.losses)
+        journeys.evidence = replace(journeys.evidence, full=full)
+        journeys.explain(result.losses)
         if journeys.evidence.stats.get("insert_failed") and len(result.new_flows) >= result.new:
             journeys.unconfirmed({flow.id for flow in result.new_flows})
 

@@ -9,6 +9,7 @@ from live import Live, live
 
 from cttui.client import targets
 from cttui.model.messages import Arm, Ask, FaultError, JourneyView, Rules
+from cttui.ui.burst import Burst
 from cttui.ui.session import Phase
 
 pytestmark = pytest.mark.kernel
@@ -323,3 +324,15 @@ async def test_a_job_is_followed_to_its_end_while_the_picture_is_frozen() -> Non
             while d.app.dashboard.burst is None or d.app.dashboard.burst.state == "running":
                 await d.pilot.pause(0.05)  # unlike `until`, without asking
         assert d.app.session.state.phase is Phase.FROZEN
+
+
+async def test_what_no_socket_took_is_said_alike_of_loss_and_journeys() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        d.app.probe_actions._burst = Burst('IP()/UDP(sport=(20000,20009),dport=9999)/"cttui"')
+        await d.press("b")
+        await d.until("10 packets lost: no socket on that port")
+        await d.until("traced 10: 10 delivered, but no socket on that port")
+        await d.press("v")
+        await d.until("10 delivered, but no socket on that port")
+        await d.press("escape", "J")
+        await d.until("10 packets traced: 10 delivered, but no socket on that port")
