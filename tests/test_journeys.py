@@ -183,11 +183,11 @@ def test_vanished_in_conntrack(feed: Feed, evidence: Evidence, end: str) -> None
 @pytest.mark.parametrize(
     ("lost", "family", "matched", "end"),
     [
-        (2, "ip", 2, "delivered, but no socket on that port"),
+        (2, "ip", 2, "in UDP: no socket on that port"),
         (1, "ip", 2, "delivered"),  # which of them is not known
         (2, "ip6", 2, "delivered"),
         (2, "ip", 500, "delivered"),  # of those that were not traced perhaps
-        (500, "ip", 500, "delivered, but no socket on that port"),
+        (500, "ip", 500, "in UDP: no socket on that port"),
     ],
 )
 def test_what_is_delivered_to_no_socket_is_not_said_to_have_arrived(
@@ -196,7 +196,7 @@ def test_what_is_delivered_to_no_socket_is_not_said_to_have_arrived(
     feed.journeys.matched = matched
     feed.send(feed.start(1), *feed.passed(1, *ALL), feed.start(2), *feed.passed(2, *ALL))
     feed.journeys.explain(
-        [Loss(family=family, hook="input", after="input", before="socket", packets=lost, cause="no socket on that port")]
+        [Loss(family=family, hook="input", after="input", before="socket", packets=lost, cause="no socket on that port", source="UdpNoPorts +2")]
     )  # fmt: skip
     got = feed.read()
     assert got.ends == [(end, 2)] and got.journeys[0].end == end

@@ -12,7 +12,6 @@ from cttui.model.safe import clean
 from cttui.probe.rule_book import (
     CONFIRM,
     CONNTRACK_PRIORITY,
-    DELIVERED,
     DELIVERED_AT,
     END_POINTS,
     LEGACY,
@@ -48,7 +47,7 @@ class Evidence:
     losses: Sequence[Loss] = ()
     """Of a burst, by the counters of its stages and rules."""
     unheard: Mapping[str, str] = field(default_factory=dict)
-    """By family: why no socket got any of the burst's packets."""
+    """By family: where and why every packet of the burst that was delivered got lost, `in UDP: no socket …`."""
     lost: int = 0
     """Times the listener's buffer overflowed: what a packet met last is then not known."""
 
@@ -110,7 +109,7 @@ def end_of(last: LastStep, book: RuleBook, evidence: Evidence) -> End:
         return End(f"waiting in NFQUEUE {last.verdict >> 16}", False, "vanished")
     if is_end_point(last.place):
         if last.place[2] == DELIVERED_AT and (why := evidence.unheard.get(last.family)):
-            return End(f"{DELIVERED}, but {why}", False, "passed")
+            return End(why, False, "passed")
         return End(END_POINTS[last.place[2]], True, "passed")
     if is_ours(last.place) and last.place[2] == CONFIRM:
         return End("in conntrack: insert_failed, another packet's entry was there first", False, "vanished")

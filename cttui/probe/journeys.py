@@ -178,7 +178,7 @@ class Journeys:
                 delivered[last.family] += n
         capped = self.matched > self.most
         unheard = {
-            loss.family: loss.cause
+            loss.family: f"in {'UDP' if loss.source.startswith('Udp') else 'TCP'}: {loss.cause}"
             for loss in losses
             if loss.before == "socket"
             and loss.packets >= (self.matched if capped else delivered[loss.family])

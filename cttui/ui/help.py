@@ -62,8 +62,8 @@ SCREENS: dict[str, tuple[str, str]] = {
         "Journeys: packets × stages",
         "A line for each traced packet, a column for each stage of its path. "
         f"{LEGEND}. Below, every chain and rule that the packet under the cursor met. "
-        "delivered: netfilter let it through to this machine; where no socket took it, and a burst's counters tell, "
-        "that stands behind it.",
+        "delivered: netfilter let it through to this machine. That UDP or TCP lost it there, as where no socket is, "
+        "stands at its end where a burst's counters tell.",
     ),
 }
 """Of the screens over the dashboard that have no panels of their own."""

@@ -131,7 +131,7 @@ def step_style(step: JourneyStep) -> str:
 
 def fate_words(fate: str) -> tuple[str, str]:
     """(words, style) of where a packet of the log ended."""
-    good = fate.startswith(("delivered", "sent", "taken over")) and not fate.startswith("delivered, but")
+    good = fate.startswith(("delivered", "sent", "taken over"))
     lost = "lost " if fate.startswith("in ") else ""  # in conntrack, in routing
     return lost + clean(fate), "fate-passed" if good else "fate-lost"
 
