@@ -228,6 +228,12 @@ class ReplayLink:
         shown = kept.journeys[first : first + view.count]
         return msgspec.structs.replace(kept, first=first, journeys=shown)
 
+    @property
+    def next_action(self) -> str:
+        """The kind of the action that it goes on with, `fire` or another; "" where none is left."""
+        steps = (step for step in self._steps[self._at :] if isinstance(step, Do))
+        return next((type(step.action).__name__.lower() for step in steps), "")
+
     async def do(self, action: Action) -> Done:
         """The recorded outcome of this kind of action, or a refusal."""
         for at in range(self._at, len(self._steps)):

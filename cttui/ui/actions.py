@@ -13,7 +13,8 @@ class Action:
     """Something a person can do.
 
     `key` are Textual key names, comma-separated, the first one is shown. `panels` are the panels in which
-    it means something (empty: any). `footer` orders the footer: lowest first, 0 is left out.
+    it means something (empty: any). `footer` orders the footer: lowest first, 0 is left out. `needs` is what a probe
+    must be able to do (`Welcome.can`) for it.
     """
 
     id: str
@@ -23,17 +24,44 @@ class Action:
     group: str
     panels: tuple[str, ...] = ()
     footer: int = 0
-    writes: bool = False
-    """It changes something in the target: refused under --read-only."""
+    needs: str = ""
     sandbox: bool = False
     """It exists in a sandbox only."""
+    live: bool = False
+    """It asks more of a probe than to be looked at: a recording can't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What decides which actions can work now."""
+
+    sandbox: bool = True
+    alive: bool = True
+    """A probe answers."""
+    frozen: bool = False
+    other: bool = True
+    """There is another target to look at."""
+    can: frozenset[str] | None = None
+    """See Welcome; None before the probe has greeted."""
+    recording: bool = False
+    next_action: str = ""
+    """Of a recording: the action that it goes on with."""
+
+    def allows(self, action: "Action") -> bool:
+        """Whether it can work. Where it can't, its key still says why."""
+        if action.id == "target":
+            return self.other
+        if (self.recording or not self.alive) and (action.live or action.needs):
+            return self.alive and action.id == self.next_action
+        able = self.can is None or not action.needs or action.needs in self.can
+        return able and (self.sandbox or not action.sandbox)
 
 
 _A = Action
 ACTIONS: tuple[Action, ...] = (
     _A("quit", "q,ctrl+c", "quit", "Leave. A sandbox and everything in it is gone; what was changed on a host and not kept is put back. Over the dashboard, `q` closes the dialog or screen.", EVERYWHERE, footer=90),
     _A("help", "question_mark,f1", "help", "Explain the panel in focus and list its keys.", EVERYWHERE, footer=80),
-    _A("palette", "ctrl+p", "commands", "Search every command by name.", EVERYWHERE),
+    _A("palette", "ctrl+p", "commands", "Search every command by its name, key or what it does.", EVERYWHERE),
     _A("back", "escape", "back", "One step back: close what is maximised, leave a group, clear the filter.", EVERYWHERE),
     _A("freeze", "space", "freeze", "Hold the picture still. Collection goes on; the same key continues with the present.", EVERYWHERE, footer=70),
     _A("explain", "f4", "explain", "Say in words what was lost, where, by which counter, and what to do about it.", EVERYWHERE),
@@ -59,24 +87,24 @@ ACTIONS: tuple[Action, ...] = (
     _A("sort", "s", "sort", "Choose the column that orders the flows.", FLOWS),
     _A("columns", "c", "columns", "Choose which columns are shown, in which order and how wide.", FLOWS),
     _A("fillers", "f", "fillers", "Show or hide the entries that only occupy slots of the sandbox.", FLOWS, sandbox=True),
-    _A("delete", "d", "delete", "Delete the flow under the cursor, after a question.", FLOWS, ("flows",), writes=True),
-    _A("delete-set", "D", "delete all", "Delete the flows that the filter shows, after a question that counts them.", FLOWS, writes=True),
+    _A("delete", "d", "delete", "Delete the flow under the cursor, after a question.", FLOWS, ("flows",), needs="write"),
+    _A("delete-set", "D", "delete all", "Delete the flows that the filter shows, after a question that counts them.", FLOWS, needs="write"),
     _A("rule-order", "o", "order", "Rules in the order of the packet's path, or the hottest first.", HOOKS, ("hooks",), footer=12),
-    _A("stages", "w", "stages", "Count packets before and after each step of the path with counters of our own (nftables, removed when we leave).", HOOKS, ("hooks",), footer=11, writes=True),
-    _A("capture", "P", "capture", "Packet log on or off; on a host a dialog asks for filter, interface and limits.", PACKETS, ("packets",), footer=11),
+    _A("stages", "w", "stages", "Count packets before and after each step of the path with counters of our own (nftables, removed when we leave).", HOOKS, ("hooks",), footer=11, needs="stages"),
+    _A("capture", "P", "capture", "Packet log on or off; on a host a dialog asks for filter, interface and limits.", PACKETS, ("packets",), footer=11, needs="capture"),
     _A("journeys", "J", "journeys", "The way of each traced packet through chains and rules: packets × stages. Every burst is traced; on a host `a` there arms a trace.", PACKETS, footer=46),
     _A("export", "E", "export", "Write the log, or what its filter shows, to a pcapng file with journeys as comments.", PACKETS, ("packets",), footer=13),
     _A("its-flow", "l", "its flow", "The flow of the packet under the cursor.", PACKETS, ("packets",), footer=14),
     _A("its-packets", "L", "its packets", "Only the packets of the flow under the cursor, in the packet log. Esc shows all again.", FLOWS, ("flows",)),
-    _A("fire", "b", "burst", "Fire the burst as composed into the sandbox; the first one is 10 SYNs.", LAB, footer=10, writes=True, sandbox=True),
-    _A("compose", "B", "compose", "Compose the burst: presets, header fields, or one line in scapy's notation.", LAB, footer=15, writes=True, sandbox=True),
+    _A("fire", "b", "burst", "Fire the burst as composed into the sandbox; the first one is 10 SYNs.", LAB, footer=10, needs="fire", sandbox=True),
+    _A("compose", "B", "compose", "Compose the burst: presets, header fields, or one line in scapy's notation.", LAB, footer=15, needs="fire", sandbox=True),
     _A("result", "v", "last burst", "Show again what the last burst did.", LAB, sandbox=True),
-    _A("cancel", "x", "cancel", "Stop the burst, fill or deletion that is running.", LAB),
-    _A("tunables", "t", "tunables", "Read and change the kernel's settings; in a sandbox, how many slots are free.", LAB, footer=20),
-    _A("tales", "T", "tales", "Experiments with a prediction, run live: a full table, stray ACKs, a SYN flood, …", LAB, footer=25),
+    _A("cancel", "x", "cancel", "Stop the burst, fill or deletion that is running.", LAB, live=True),
+    _A("tunables", "t", "tunables", "Read and change the kernel's settings; in a sandbox, how many slots are free.", LAB, footer=20, live=True),
+    _A("tales", "T", "tales", "Experiments with a prediction, run live: a full table, stray ACKs, a SYN flood, …", LAB, footer=25, live=True),
     _A("reset", "R", "reset", "A new sandbox in place of this one; a new probe where one has died.", LAB),
-    _A("events", "e", "events", "Attach to the kernel's events: exact new and ended flows, at some cost to a busy host.", HOST),
-    _A("accounting", "a", "accounting", "Have the kernel count packets and bytes of flows that begin from now on.", HOST, writes=True),
+    _A("events", "e", "events", "Attach to the kernel's events: exact new and ended flows, at some cost to a busy host.", HOST, needs="events"),
+    _A("accounting", "a", "accounting", "Have the kernel count packets and bytes of flows that begin from now on.", HOST, needs="write"),
 )  # fmt: skip
 
 BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}
@@ -119,17 +147,15 @@ def shown_key(action: Action, keymap: dict[str, str]) -> str:
     return key_name(keys[0]) if keys else ""
 
 
-def footer(
-    panel: str, sandbox: bool, keymap: dict[str, str], alive: bool = True
-) -> list[tuple[str, str, str]]:
-    """(action id, key, label) in the footer's order for the panel in focus; `alive`: a probe answers."""
-    if alive:
-        chosen = [
-            a
-            for a in ACTIONS
-            if a.footer and (not a.panels or panel in a.panels) and (sandbox or not a.sandbox)
-        ]
-    else:
-        chosen = [BY_ID[id_] for id_ in WITHOUT_PROBE]
-    chosen.sort(key=lambda a: a.footer)
-    return [(a.id, shown_key(a, keymap), a.label) for a in chosen]
+def footer(panel: str, here: Situation, keymap: dict[str, str]) -> list[tuple[str, str, str]]:
+    """(action id, key, label) in the footer's order for the panel in focus."""
+    listed = (
+        [a for a in ACTIONS if a.footer and (not a.panels or panel in a.panels)]
+        if here.alive
+        else [BY_ID[id_] for id_ in WITHOUT_PROBE]
+    )
+    chosen = [a for a in listed if here.allows(a)]
+    chosen.sort(key=lambda a: 0 if here.frozen and a.id == "freeze" else a.footer)
+    return [
+        (a.id, shown_key(a, keymap), "go on" if here.frozen and a.id == "freeze" else a.label) for a in chosen
+    ]

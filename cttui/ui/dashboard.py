@@ -8,7 +8,7 @@ from textual import events
 
 from cttui.model.messages import Answer, Ask, Fault, Job, Notice
 from cttui.model.packet import JourneysReading, PacketPage
-from cttui.ui import faults
+from cttui.ui import actions, faults
 from cttui.ui.bars import Header, KeyBar, cost_words
 from cttui.ui.layouts import Banner, Detail, Panels
 from cttui.ui.pasts import Pasts
@@ -101,7 +101,7 @@ class Dashboard(Panels):
         why = faults.why_empty(
             answer.table, self.state.welcome, filter_text=self.view.whole_filter, held=answer.table.held,
             fillers_hidden=page.fillers_hidden if page else 0, key=self._key,
-            trouble=self.trouble,
+            trouble=self.trouble, here=self.state.situation,
         )  # fmt: skip
         room = self.flows.size.width - 4
         self.flows.empty = ["".join(text for text, _ in line) for text in why for line in wrap(text, room)]
@@ -115,8 +115,10 @@ class Dashboard(Panels):
         if answer.groups and (before is None or before.groups != answer.groups):
             self.groups.show(answer.groups[0])
         no_capture = faults.cannot(self.state.welcome, "capture")
-        self.packets.empty = ("No packets yet.", no_capture or f"{self._key('capture')} switches it on.")
-        self.packets.stop_key = "" if self.state.recording else self._key("capture")
+        can_switch = self.state.situation.allows(actions.BY_ID["capture"])
+        switches = [f"{self._key('capture')} switches it on."] if can_switch else []
+        self.packets.empty = ("No packets yet.", *([no_capture] if no_capture else switches))
+        self.packets.stop_key = self._key("capture") if can_switch else ""
         if answer.packets is not None and flows:
             self.packets.show(answer.packets)
         if answer.journeys is not None:

@@ -9,6 +9,7 @@ from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.model.words import counted, times
+from cttui.ui.actions import BY_ID, Situation
 from cttui.ui.journey_text import ends_words
 from cttui.ui.lines import Line
 
@@ -44,15 +45,17 @@ def why_empty(
     fillers_hidden: int,
     key: Key,
     trouble: Fault | None = None,
+    here: Situation | None = None,
 ) -> list[str]:
     """What an empty flow table says instead of rows: why, then what to press."""
+    here = here or Situation()
     sandbox = welcome is not None and welcome.target == "sandbox"
     if why := cannot(welcome, "ctnetlink"):
         return [
             "The flows can't be read here.",
             why,
             "Counters and statistics above need no privilege and go on.",
-            f"{key('target')} opens a sandbox of your own." if not sandbox else "",
+            f"{key('target')} opens a sandbox of your own." if not sandbox and here.other else "",
         ]
     if filter_text:
         shown = f"none of {counted(held, 'flow')}" if held else "no flow: the table is empty"
@@ -69,9 +72,10 @@ def why_empty(
             lines.append("A rule that needs it switches it on, e.g. `iptables -t raw -A PREROUTING -j CT`.")
         return lines
     if fillers_hidden:
+        burst = [f"{key('fire')} fires 10 SYNs: see how many get in."] if here.allows(BY_ID["fire"]) else []
         return [
             f"No flows but {counted(fillers_hidden, 'filler')}: they only occupy slots ({key('fillers')} shows them).",
-            f"{key('fire')} fires 10 SYNs: see how many get in.",
+            *burst,
         ]
     if sandbox and trouble is not None:
         return [
@@ -82,14 +86,19 @@ def why_empty(
             f"  {key('back')}  go on with this one, which is empty",
         ]
     if sandbox:
+        offers = {
+            "fire": "fire the recorded burst" if here.recording else "fire 10 SYNs and see 10 flows",
+            "tunables": f"leave only 7 slots free, then {key('fire')}: where do 3 packets go?",
+            "tales": "the experiments, each with its prediction",
+            "compose": "compose packets of your own",
+            "help": "everything else",
+        }
         return [
-            "An empty table in a network of its own: the host is not touched.",
+            "The recorded table is empty."
+            if here.recording
+            else "An empty table in a network of its own: the host is not touched.",
             "",
-            f"  {key('fire')}  fire 10 SYNs and see 10 flows",
-            f"  {key('tunables')}  leave only 7 slots free, then {key('fire')}: where do 3 packets go?",
-            f"  {key('tales')}  the experiments, each with its prediction",
-            f"  {key('compose')}  compose packets of your own",
-            f"  {key('help')}  everything else",
+            *(f"  {key(id_)}  {what}" for id_, what in offers.items() if here.allows(BY_ID[id_])),
         ]
     if table.count:
         return [f"{table.count:,} entries are there and being read…"]
@@ -105,17 +114,17 @@ def no_flow(answer: Answer | None) -> str:
     return f"This packet has no flow in the table: none was made, it has ended{newer}."
 
 
-def restart_words(fault: Fault, target_kind: str, key: Key) -> list[str | tuple[str, str]]:
+def restart_words(fault: Fault, here: Situation, key: Key) -> list[str | tuple[str, str]]:
     """The whole middle of the screen when there is no probe: what happened, what to do."""
-    again = "a new, empty sandbox" if target_kind == "sandbox" else "a new probe"
+    again = "a new, empty sandbox" if here.sandbox else "a new probe"
+    if here.recording:
+        again = "the recording from its beginning"
     lines: list[str | tuple[str, str]] = ["", (f"  {clean(fault.sentence)}", "error-text")]
     if fault.remedy:
         lines += ["", f"  {clean(fault.remedy)}"]
-    lines += [
-        "",
-        f"  {key('reset')} starts {again}.   {key('target')} looks at the other target.   {key('quit')} leaves.",
-    ]
-    if target_kind == "sandbox" and fault.code == "probe-died":
+    other = f"   {key('target')} looks at the other target." if here.other else ""
+    lines += ["", f"  {key('reset')} starts {again}.{other}   {key('quit')} leaves."]
+    if here.sandbox and fault.code == "probe-died":
         lines += ["", ("  The sandbox went with its probe; nothing of it is left in the kernel.", "muted")]
     return lines
 

@@ -172,8 +172,7 @@ class Panels(Screen[None]):
 
     def footer(self) -> list[tuple[str, str, str]]:
         """What the last line offers for the panel in focus."""
-        sandbox, alive = self.state.target.kind == "sandbox", self.state.phase is not Phase.DEAD
-        return actions.footer(self.panel, sandbox, self._keys(), alive)
+        return actions.footer(self.panel, self.state.situation, self._keys())
 
     def _keys(self) -> dict[str, str]:
         return dict(getattr(self.app, "keys", {}))
@@ -212,7 +211,7 @@ class Panels(Screen[None]):
         if small:
             fault.show([(small, "level-warn")])
         elif dead and self.state.fault is not None:
-            fault.show(faults.restart_words(self.state.fault, self.state.target.kind, self._key))
+            fault.show(faults.restart_words(self.state.fault, self.state.situation, self._key))
         if fault.display:
             fault.focus()
             return

@@ -19,6 +19,7 @@ from cttui.client.options import Options
 from cttui.client.recording import AnyLink, RecordingLink, ReplayLink
 from cttui.client.targets import Target
 from cttui.model.messages import Action, Answer, Ask, Done, Fault, FaultError, Job, Welcome
+from cttui.ui.actions import Situation
 
 OPENING_S = 5.0
 """How long an action waits for its probe to start."""
@@ -56,6 +57,21 @@ class State:
     focused: bool = True
     recording: bool = False
     other: Target | None = None
+    next_action: str = ""
+    """Of a recording: the action that it goes on with."""
+
+    @property
+    def situation(self) -> Situation:
+        """What decides which actions can work."""
+        return Situation(
+            sandbox=self.target.kind == "sandbox",
+            alive=self.phase is not Phase.DEAD,
+            frozen=self.phase is Phase.FROZEN,
+            other=self.other is not None,
+            can=frozenset(self.welcome.can) if self.welcome is not None else None,
+            recording=self.recording,
+            next_action=self.next_action,
+        )
 
 
 class Session:
@@ -83,7 +99,7 @@ class Session:
             options.target,
             hz,
             recording=options.replay is not None,
-            other=options.other_target,
+            other=options.other_target if options.replay is None else None,
         )
         self.compose: Callable[[int], Ask] = lambda seq: Ask(seq=seq)
         self.heard: Callable[[Answer], None] = lambda answer: None
@@ -184,7 +200,7 @@ class Session:
             link = self._links[target.label]
         if self.state.target != target:
             return None
-        self._set(phase=Phase.LIVE, welcome=link.welcome, fault=None)
+        self._set(phase=Phase.LIVE, welcome=link.welcome, fault=None, next_action=_next_action(link))
         return link
 
     async def _ask_once(self, link: AnyLink, target: Target) -> None:
@@ -259,7 +275,9 @@ class Session:
         end = time.monotonic() + OPENING_S
         while self.state.phase is Phase.OPENING and time.monotonic() < end:
             await asyncio.sleep(0.02)  # a key pressed while the probe starts is meant for it
-        done = await self._link().do(action)
+        link = self._link()
+        done = await link.do(action)
+        self._set(next_action=_next_action(link))
         self._busy_until = time.monotonic() + YOUNG_S
         self.poke()
         return done
@@ -348,6 +366,10 @@ class Session:
         if new != self.state:
             self.state = new
             self.changed(new)
+
+
+def _next_action(link: AnyLink) -> str:
+    return link.next_action if isinstance(link, ReplayLink) else ""
 
 
 def _still(held: Answer | None, answer: Answer) -> Answer:

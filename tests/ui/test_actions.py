@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from cttui.ui import actions, keymap
 from cttui.ui.layouts import Panels
@@ -35,11 +36,29 @@ def test_key_names() -> None:
 
 
 def test_footer_fits_and_follows_the_panel() -> None:
-    labels = [label for _, _, label in actions.footer("flows", True, {})]
+    labels = _footer("flows")
     assert labels[0] == "burst" and labels[-1] == "quit"
     assert "detail" in labels
-    assert "detail" not in [label for _, _, label in actions.footer("hooks", True, {})]
-    assert "burst" not in [label for _, _, label in actions.footer("flows", False, {})]
+    assert "detail" not in _footer("hooks")
+    assert "burst" not in _footer("flows", sandbox=False)
+
+
+def _footer(panel: str, **situation: Any) -> list[str]:
+    return [label for _, _, label in actions.footer(panel, actions.Situation(**situation), {})]
+
+
+def test_only_what_can_work_is_offered() -> None:
+    assert "host/sandbox" in _footer("flows") and "host/sandbox" not in _footer("flows", other=False)
+    assert _footer("flows", alive=False) == ["reset", "host/sandbox", "help", "quit"]
+    assert _footer("flows", alive=False, other=False) == ["reset", "help", "quit"]
+    read_only = frozenset({"counters", "ctnetlink", "capture"})
+    assert "stages" in _footer("hooks") and "stages" not in _footer("hooks", can=read_only)
+    assert "capture" in _footer("packets", can=read_only)
+    assert "capture" not in _footer("packets", can=frozenset({"counters"}))
+    played = _footer("flows", recording=True, other=False)
+    assert not {"burst", "compose", "tunables", "tales", "host/sandbox"} & set(played) and "filter" in played
+    assert _footer("flows", recording=True, next_action="fire")[0] == "burst"
+    assert _footer("flows", frozen=True)[0] == "go on" and "freeze" not in _footer("flows", frozen=True)
 
 
 def test_keymap_is_checked() -> None:

@@ -56,7 +56,7 @@ async def test_what_is_pasted_into_a_field() -> None:
 async def test_what_a_notice_quotes(play: Callable[..., Any]) -> None:
     """A folder, a rule or an error may be called anything."""
     async with play("ten-syns", (120, 40)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         d.app.say(f"Written to /tmp/{HOSTILE}\nsecond [line]")
         await d.until("second [line]")
         assert d.text.replace("\n", "").isprintable() and "\\x1b]0;title\\x07" in d.text

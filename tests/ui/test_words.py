@@ -13,6 +13,7 @@ from cttui.model.table import Health, TableReading
 from cttui.model.tunables import Tunable
 from cttui.model.words import conntrack_line
 from cttui.ui import faults, questions
+from cttui.ui.actions import Situation
 from cttui.ui.bars import cost_words, dump_words, header_line
 from cttui.ui.detail import flow_paragraphs
 from cttui.ui.lines import width_of
@@ -165,6 +166,19 @@ def test_an_empty_table_says_why() -> None:
     refused = why(empty, box, trouble=taken)
     assert "not filled. Another sandbox is full already.\nClose it, or wait." in refused
     assert "<reset>  try again" in refused
+    played = why(empty, box, here=Situation(recording=True, other=False, next_action="fire"))
+    assert (
+        "<fire>  fire the recorded burst" in played and "<tales>" not in played and "<tunables>" not in played
+    )
+    assert "<fire>" not in why(empty, box, here=Situation(recording=True))
+    assert "sandbox of your own" not in why(empty, host, here=Situation(sandbox=False, other=False))
+
+
+def test_a_lost_probe_offers_another_target_only_where_there_is_one() -> None:
+    fault = Fault("probe-died", "It died.")
+    assert "<target>" in text(faults.restart_words(fault, Situation(), key))
+    alone = text(faults.restart_words(fault, Situation(other=False), key))
+    assert "<target>" not in alone and "<reset> starts a new, empty sandbox.   <quit> leaves." in alone
 
 
 @pytest.mark.parametrize(("age_s", "said"), [(None, False), (3.0, True), (61.0, False)])
@@ -219,7 +233,7 @@ def test_hostile_text_is_escaped_everywhere() -> None:
     result = Result(sent=1, new=1, new_by_state={bad: 1}, counters=[CounterDelta(backend="x", family="ip", table="raw", chain="PREROUTING", rule=1, text=bad, packets=1)], kernel_log=[bad])  # fmt: skip
     said = text(questions.result_lines(result, bad))
     said += faults.summary(Job(id=1, kind="fire", state="done", result=result))
-    said += text(faults.restart_words(Fault("x", bad, bad), "sandbox", key))
+    said += text(faults.restart_words(Fault("x", bad, bad), Situation(), key))
     assert "\x1b" not in said and "[bold]" in said
 
 
