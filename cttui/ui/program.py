@@ -3,13 +3,14 @@
 import gc
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.console import RenderableType
 from textual import events
-from textual.app import App, SystemCommand
+from textual.app import App
 from textual.binding import BindingType
+from textual.command import Provider
 from textual.driver import Driver
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -41,12 +42,19 @@ MOST_NOTICES = 30
 LEVELS: dict[str, SeverityLevel] = {"error": "error", "warning": "warning"}
 
 
+def _commands() -> type[Provider]:
+    from cttui.ui.palette import Commands
+
+    return Commands
+
+
 class Program(TypingOrder):
     """See the module. `keys` is the person's keymap: action id → keys."""
 
     TITLE = "cttui"
     CSS_PATH = "dashboard.tcss"
     ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_commands}
     COMMAND_PALETTE_BINDING = "ctrl+underscore"  # ours is an action like the others
     BINDINGS: ClassVar[list[BindingType]] = list(keymap.bindings(actions.APP_IDS))
     probe_actions: "ProbeActions"
@@ -200,14 +208,6 @@ class Program(TypingOrder):
     def key(self, id_: str) -> str:
         """The key a person has for an action, as sentences show it."""
         return actions.shown_key(actions.BY_ID[id_], self.keys)
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette's commands: every action that means something here."""
-        sandbox = self.session.state.target.kind == "sandbox"
-        for action in actions.ACTIONS:
-            if (sandbox or not action.sandbox) and action.id != "palette":
-                keys = actions.shown_key(action, self.keys)
-                yield SystemCommand(f"{action.label}  ({keys})", action.help, lambda i=action.id: self.act(i))
 
     def redraw(self) -> None:
         """Paint everything again: another program wrote over the screen."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from textual import events
+from textual.widgets import Input
 
 from cttui.client.config import override, parse
 from cttui.ui.bars import KeyBar
@@ -24,8 +25,8 @@ SIZES = [(80, 24), (120, 40), (200, 60)]
 @pytest.mark.parametrize("size", SIZES)
 async def test_ten_syns(play: Play, size: tuple[int, int]) -> None:
     async with play("ten-syns", size) as d:
-        await d.until("fire 10 SYNs")
-        assert "An empty table" in d.text
+        await d.until("fire the recorded burst")
+        assert "The recorded table is empty." in d.text
         await d.press("b")
         await d.until("new 10 SYN_SENT")
         await d.until("SYN_SENT 10")
@@ -79,7 +80,7 @@ async def test_everything_at_the_first_look(play: Play) -> None:
 
 async def test_detail_of_a_flow(play: Play) -> None:
     async with play("ten-syns", (100, 40)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("b")
         await d.until("198.51.100.2:10009")
         await d.press("enter")
@@ -93,7 +94,7 @@ async def test_detail_of_a_flow(play: Play) -> None:
 
 async def test_freeze_holds_the_picture(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("space")
         await d.until("FROZEN", asking=False)
         before = d.text
@@ -108,7 +109,7 @@ async def test_freeze_holds_the_picture(play: Play) -> None:
 
 async def test_unfocused_is_said_and_slow(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         d.app.session.focus(False)
         await d.until("unfocused", asking=False)
         asked = d.app.session.link._seq
@@ -120,7 +121,7 @@ async def test_unfocused_is_said_and_slow(play: Play) -> None:
 
 async def test_panels_by_number_and_maximised(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("2")
         assert d.app.dashboard.panel == "hooks" and "1 Flows" in d.text
         await d.press("2")
@@ -139,7 +140,7 @@ async def test_panels_by_number_and_maximised(play: Play) -> None:
 
 async def test_a_number_pressed_twice_before_the_first_has_taken_effect(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         for _ in range(2):
             d.app.post_message(events.Key("2", "2"))
         await d.until(lambda: "2 Hooks" in d.text and "1 Flows" not in d.text)
@@ -147,7 +148,7 @@ async def test_a_number_pressed_twice_before_the_first_has_taken_effect(play: Pl
 
 async def test_focus_goes_round_the_visible_panels(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         seen = []
         for _ in range(4):
             seen.append(d.app.dashboard.panel)
@@ -157,7 +158,7 @@ async def test_focus_goes_round_the_visible_panels(play: Play) -> None:
 
 async def test_filter_is_judged_as_it_is_typed(play: Play) -> None:
     async with play("ten-syns", (100, 30)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("slash", *"dpotr=80")
         await d.until("Did you mean dport?", asking=False)
         lines = d.text.splitlines()
@@ -179,7 +180,7 @@ async def test_filter_is_judged_as_it_is_typed(play: Play) -> None:
 async def test_a_filter_typed_faster_than_it_opens(play: Play) -> None:
     """A terminal gives what is typed or pasted behind `/` in one read: no letter of it is a command."""
     async with play("ten-syns", (80, 24)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         for key in ("slash", *"dport", "equals_sign", *"22t"):
             d.app.post_message(events.Key(key, {"equals_sign": "=", "slash": "/"}.get(key, key)))
         await d.until("dport=22t", asking=False)
@@ -188,7 +189,7 @@ async def test_a_filter_typed_faster_than_it_opens(play: Play) -> None:
 
 async def test_filter_completes_and_remembers(play: Play) -> None:
     async with play("ten-syns", (100, 30), remember=True) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("slash", *"unr", "tab", "enter")
         assert d.app.view.filter == "unreplied"
         await d.press("escape", "slash", "up")
@@ -198,7 +199,7 @@ async def test_filter_completes_and_remembers(play: Play) -> None:
 
 async def test_sort_group_columns(play: Play) -> None:
     async with play("ten-syns", (100, 30)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("s", *"time", "enter")
         assert d.app.view.sort == "timeout" and "sort timeout" in d.text
         await d.press("g")
@@ -223,7 +224,7 @@ async def test_sort_group_columns(play: Play) -> None:
 
 async def test_a_recording_refuses_what_it_did_not_record(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("w")
         await d.until("This is a recording")
         await d.press("h")
@@ -232,7 +233,7 @@ async def test_a_recording_refuses_what_it_did_not_record(play: Play) -> None:
 
 async def test_dialogs_close_with_escape(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         for key, title in (("question_mark", "Help"), ("t", "Settings of this sandbox"), ("B", "Compose a burst"),
                            ("y", "Copy"), ("f2", "Colours"), ("T", "ten-syns"), ("ctrl+p", "")):  # fmt: skip
             await d.press(key)
@@ -244,7 +245,7 @@ async def test_dialogs_close_with_escape(play: Play) -> None:
 
 async def test_q_closes_what_is_over_the_dashboard(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         for key, title in (("question_mark", "Help"), ("t", "Settings of this sandbox"), ("y", "Copy"),
                            ("f2", "Colours"), ("g", "Group flows by"), ("c", "Columns of the flows"),
                            ("T", "ten-syns"), ("J", "This recording holds no journeys")):  # fmt: skip
@@ -259,7 +260,7 @@ async def test_q_closes_what_is_over_the_dashboard(play: Play) -> None:
 @pytest.mark.parametrize("key", ["q", "n", "escape", "enter", "y"])
 async def test_only_its_own_key_says_yes(play: Play, key: str) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         answers: list[str | None] = []
         question = Confirm("Sure?", ["Something."], [Button("yes", "y", "do it")])
         d.app.push_screen(question, answers.append)
@@ -270,7 +271,7 @@ async def test_only_its_own_key_says_yes(play: Play, key: str) -> None:
 
 async def test_q_in_a_field_is_a_letter(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("slash", "q")
         assert d.app.query_one("#filter-field", Field).value == "q"
         await d.press("escape", "B")
@@ -279,9 +280,25 @@ async def test_q_in_a_field_is_a_letter(play: Play) -> None:
         assert len(d.app.screen_stack) == 2
 
 
+async def test_the_palette_finds_by_name_id_key_and_help(play: Play) -> None:
+    async with play("ten-syns", (100, 30)) as d:
+        await d.until("fire the recorded burst", asking=False)
+        for typed, found in (("freeze", "freeze  (space)"), ("rule-order", "order  (o)"), ("F4", "explain  (F4)"),
+                             ("pcapng", "export  (E)"), ("hottest", "order  (o)")):  # fmt: skip
+            await d.press("ctrl+p")
+            d.app.screen.query_one(Input).value = typed  # at once: its beginnings match too
+            await d.until(found, asking=False)
+            await d.press("escape")
+            await d.until(lambda: len(d.app.screen_stack) == 1, asking=False)
+        await d.press("ctrl+p", *"maximise")
+        await d.until("maximise  (z)", asking=False)
+        await d.press("enter")
+        await d.until(lambda: d.app.dashboard.zoomed == "flows", asking=False)
+
+
 async def test_help_explains_the_panel_in_focus(play: Play) -> None:
     async with play("ten-syns", (100, 50)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("3", "f1")
         await d.until("a log as tcpdump writes it", asking=False)
         assert "Follow the newest" in d.text
@@ -289,17 +306,17 @@ async def test_help_explains_the_panel_in_focus(play: Play) -> None:
 
 async def test_what_is_offered_can_be_clicked(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         at = d.text.splitlines()[-1].index("? help")
         await d.pilot.click(KeyBar, offset=(at, 0))
         await d.until("Keys of this panel", asking=False)
         await d.pilot.click(Buttons, offset=(1, 0))
-        await d.until("fire 10 SYNs", asking=False)
+        await d.until("fire the recorded burst", asking=False)
 
 
 async def test_quit(play: Play) -> None:
     async with play("ten-syns") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("q")
         await d.until(lambda: d.app._exit, asking=False)
 
@@ -316,7 +333,7 @@ async def test_small_terminals(play: Play, size: tuple[int, int]) -> None:
 
 async def test_resizing_through_every_layout(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         for size in ((200, 60), (30, 8), (120, 40), (80, 24), (200, 60)):
             await d.pilot.resize_terminal(*size)
             await d.pilot.pause()
@@ -328,8 +345,8 @@ async def test_resizing_through_every_layout(play: Play) -> None:
 async def test_the_host_is_quiet_until_asked(play: Play) -> None:
     async with play("host", (80, 24)) as d:
         await d.until("HOST")
-        await d.until("P switches it on")
-        assert "The packet log is off" in d.text
+        await d.until("The packet log is off")
+        assert "switches it on" not in d.text, "not in a recording"
         assert "burst" not in d.text.splitlines()[-1]
         await d.press("b")
         await d.until("into a sandbox only")
@@ -337,7 +354,7 @@ async def test_the_host_is_quiet_until_asked(play: Play) -> None:
 
 async def test_presenter_mode(play: Play) -> None:
     async with play("ten-syns", (100, 30)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("f9", "b")
         await d.until("b  burst")
         await d.until("free slots")
@@ -346,7 +363,7 @@ async def test_presenter_mode(play: Play) -> None:
 
 async def test_reading_only_what_is_shown(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         ask = d.app.dashboard.question(1)
         assert ask.groups == [] and ask.packets is not None and ask.hooks is not None and not ask.tunables
         await d.press("1")
@@ -398,7 +415,7 @@ async def test_opening_on_a_tale_for_a_room(play: Play) -> None:
 async def test_columns_and_order_are_remembered(play: Play) -> None:
     """What was chosen is there the next time; the program's own choice comes back with Backspace."""
     async with play("ten-syns", (120, 40), remember=True) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("c")
         menu = d.app.screen.query_one(Menu)
         menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "zone"))
@@ -414,7 +431,7 @@ async def test_columns_and_order_are_remembered(play: Play) -> None:
         assert d.app.dashboard.flows.shown_widths["src"] == narrow and "198.51.100.2:10009 " not in d.text
         await d.press("s", *"time", "enter")
     async with play("ten-syns", (120, 40), remember=True) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.until(lambda: "zone" in d.app.dashboard.flows.columns)
         assert d.app.dashboard.flows.columns == chosen
         assert d.app.dashboard.flows.widths == {"src": narrow}
@@ -427,7 +444,7 @@ async def test_columns_and_order_are_remembered(play: Play) -> None:
 async def test_a_flag_wins_over_what_is_remembered_and_that_over_the_file(play: Play) -> None:
     file = parse('theme = "paper"\n[flows]\nsort = "bytes"', Path("config.toml"))
     async with play("ten-syns", remember=True, config=file) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         assert (d.app.theme, d.app.view.sort) == ("paper", "bytes")
         await d.press("s", *"time", "enter")
         await d.press("f2", *"light", "enter")
@@ -441,7 +458,7 @@ async def test_a_flag_wins_over_what_is_remembered_and_that_over_the_file(play: 
 
 async def test_dialogs_are_ascii_without_unicode(play: Play) -> None:
     async with play("ten-syns", (80, 24), term="linux") as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         for key in ("question_mark", "t", "y", "T"):
             await d.press(key)
             await d.until(lambda: len(d.app.screen_stack) == 2, asking=False)
@@ -451,7 +468,7 @@ async def test_dialogs_are_ascii_without_unicode(play: Play) -> None:
 
 async def test_presets_are_whole_words_and_explained(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("B")
         await d.until("Compose a burst")
         await d.press("shift+tab", "shift+tab", "down", "down")
@@ -464,7 +481,7 @@ async def test_presets_are_whole_words_and_explained(play: Play) -> None:
 
 async def test_what_can_be_typed_is_not_cut(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
-        await d.until("fire 10 SYNs")
+        await d.until("fire the recorded burst")
         await d.press("slash")
         await d.until("src=10.0.0.0/8")
         [said] = [line for line in d.text.split("\n") if "src=10.0.0.0/8" in line]
