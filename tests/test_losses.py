@@ -4,7 +4,7 @@ from balance import balance
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cttui.kernel.stages import FRAGMENTS, POINTS
+from cttui.kernel.stages import FRAGMENTS, MULTICAST, POINTS
 from cttui.model.hooks import Chain, Loss, Rule, Stage
 from cttui.probe.loss_rates import LossRates
 from cttui.probe.losses import attribute, stage_growth
@@ -91,6 +91,17 @@ def test_routing_causes_and_their_ambiguity():
     assert [(x.before, x.packets, x.source) for x in named] == [("routing", 6, "IPReversePathFilter +6")]
     (unknown,) = attribute(counted, {}, [], {"TcpExtIPReversePathFilter": 6, "IpInHdrErrors": 6})
     assert unknown.cause == "unknown" and "InHdrErrors +6" in unknown.source
+
+
+def test_multicast_that_nobody_joined_is_no_loss():
+    counted = stages("ip6", prerouting=[10] * 7, input=[4] * 4)
+    seen, taken = MULTICAST["ip6"]
+    (unheard,) = attribute(counted, {}, [], {seen: 9, taken: 3})
+    assert (unheard.packets, unheard.is_loss, unheard.before) == (6, False, "routing")
+    unheard, unknown = attribute(counted, {}, [], {seen: 9, taken: 4})
+    assert (unheard.packets, unknown.packets, unknown.cause) == (5, 1, "unknown")
+    lost, unheard = attribute(counted, {}, [], {seen: 9, taken: 3, "Ip6InNoRoutes": 2})
+    assert (lost.packets, lost.cause, unheard.packets) == (2, "no route", 4)
 
 
 def test_fragments():

@@ -2,7 +2,7 @@
 
 A table with `flags owner` belongs to the netlink socket that made it: the kernel removes it when that socket
 closes, however the process ends (nft_rcv_nl_event), and nobody else can change it. Needs Linux 5.12. The chains
-hold one `counter` each: no `ct` expression, so that looking does not switch connection tracking on.
+hold a `counter`, a few a second one of multicast: no `ct` expression, so that looking does not switch tracking on.
 """
 
 import os
@@ -30,6 +30,14 @@ POINTS: tuple[tuple[str, tuple[tuple[int, str], ...]], ...] = (
 FRAGMENTS = "Ip6FragmentsSeen"
 """IPv6 fragments that came in. Conntrack reassembles them without counting (nf_conntrack_reasm.c), so we do."""
 _FRAGMENT_CHAIN = "prerouting_fragments"
+MULTICAST = {
+    "ip": ("IpMulticastSeen", "IpMulticastTaken"),
+    "ip6": ("Ip6MulticastSeen", "Ip6MulticastTaken"),
+}
+"""Multicast that left PREROUTING, and that came to INPUT or FORWARD: between them the kernel drops without counting what
+no socket and no router of this machine has joined (ip_route_input, ip6_mc_input)."""
+_WITH_MULTICAST = {("prerouting", LAST): 0, ("input", FIRST): 1, ("forward", FIRST): 1}
+"""Where it is counted, and as which of the two."""
 
 _HOOKNUM = {name: number for number, name in enumerate(nl.HOOK_NAMES["ip"])}
 _PAIR = struct.Struct(">Q4xQ")
@@ -50,8 +58,8 @@ class Stages:
     def __init__(self) -> None:
         self.table = f"cttui_{os.getpid()}"
         self.armed = False
-        self.fragments: dict[str, int] = {}
-        """FRAGMENTS at the last read."""
+        self.kinds: dict[str, int] = {}
+        """FRAGMENTS and MULTICAST at the last read."""
         self._socket: nl.NftSocket | None = None
         self._names = _names()
 
@@ -86,6 +94,8 @@ class Stages:
             )
             for name, (hook, priority, _) in self._names.items():
                 parts += _counting_chain(family, table, name, hook, priority)
+                if (hook, priority) in _WITH_MULTICAST:
+                    parts.append(_counting_rule(family, table, name, _IS_MULTICAST[family]))
         parts += _counting_chain(
             nl.FAMILY_NUMBERS["ip6"],
             nl.text(1, self.table),
@@ -102,7 +112,7 @@ class Stages:
             self._socket.close()
             self._socket = None
         self.armed = False
-        self.fragments = {}
+        self.kinds = {}
 
     def read(self) -> list[Stage]:
         """The counts of every stage in path order, IPv4 then IPv6; [] when not armed.
@@ -114,10 +124,15 @@ class Stages:
             return []
         counts: list[tuple[str, str, int, int]] = []
         for family in ("ip", "ip6"):
-            found = self._read(family)
+            found, kinds = self._read(family)
             counts += [(family, name, *found[name]) for name in self._names if name in found]
-            if _FRAGMENT_CHAIN in found:
-                self.fragments = {FRAGMENTS: found[_FRAGMENT_CHAIN][0]}
+            if _FRAGMENT_CHAIN in kinds:
+                self.kinds[FRAGMENTS] = kinds.pop(_FRAGMENT_CHAIN)
+            both = [0, 0]
+            for name, packets in kinds.items():
+                hook, priority, _ = self._names[name]
+                both[_WITH_MULTICAST[hook, priority]] += packets
+            self.kinds |= zip(MULTICAST[family], both, strict=True)
         if len(counts) < 2 * len(self._names):
             self.disarm()
             raise FileNotFoundError(2, "The stage counters are gone: the rule set was flushed.")
@@ -127,8 +142,8 @@ class Stages:
             out.append(Stage(family=family, hook=hook, priority=priority, label=label, packets=n, bytes=size))
         return out
 
-    def _read(self, family: str) -> dict[str, tuple[int, int]]:
-        """Chain name → (packets, bytes)."""
+    def _read(self, family: str) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+        """Chain name → (packets, bytes), and chain name → packets that met the condition of a second rule there."""
         assert self._socket is not None
         number = nl.FAMILY_NUMBERS[family]
         for _ in range(8):
@@ -140,18 +155,22 @@ class Stages:
         else:
             raise InterruptedError(4, "The rule set changes faster than it can be read.")
         out: dict[str, tuple[int, int]] = {}
+        kinds: dict[str, int] = {}
         for _, _, start, end in nl.messages(data, len(data)):
             name = ""
             for kind, value, stop in nl.attributes(data, start + 20, end):
                 if kind == 2:  # NFTA_RULE_CHAIN
                     name = data[value : stop - 1].decode()
                 elif kind == 4:  # NFTA_RULE_EXPRESSIONS: the last one is "counter", its data: bytes, packets
-                    *_, (_, element, element_end) = nl.attributes(data, value, stop)
+                    *condition, (_, element, element_end) = nl.attributes(data, value, stop)
                     for inner, at, _ in nl.attributes(data, element, element_end):
                         if inner == 2:
                             size, packets = _PAIR.unpack_from(data, at + 4)
-                            out[name] = packets, size
-        return out
+                            if condition:
+                                kinds[name] = packets
+                            else:
+                                out[name] = packets, size
+        return out, kinds
 
 
 _IS_FRAGMENT = nl.nested(
@@ -159,6 +178,20 @@ _IS_FRAGMENT = nl.nested(
     # NFTA_EXTHDR_DREG, TYPE (44: fragment), OFFSET, LEN: loads a byte, or ends the rule where there is none.
     nl.nested(2, nl.u32(1, 1), nl.attr(2, bytes([44])), nl.u32(3, 0), nl.u32(4, 1)),
 )  # fmt: skip
+
+
+def _first_octet(offset: int, low: int, high: int) -> bytes:
+    """NFTA_PAYLOAD_DREG, BASE (network header), OFFSET, LEN; NFTA_RANGE_SREG, OP (in), FROM, TO."""
+    load = nl.nested(2, nl.u32(1, 1), nl.u32(2, 1), nl.u32(3, offset), nl.u32(4, 1))
+    ends = [nl.nested(kind, nl.attr(1, bytes([octet]))) for kind, octet in ((3, low), (4, high))]
+    within = nl.nested(2, nl.u32(1, 1), nl.u32(2, 0), *ends)
+    return nl.nested(1, nl.text(1, "payload"), load) + nl.nested(1, nl.text(1, "range"), within)
+
+
+_IS_MULTICAST = {
+    nl.FAMILY_NUMBERS["ip"]: _first_octet(16, 224, 239), nl.FAMILY_NUMBERS["ip6"]: _first_octet(24, 0xFF, 0xFF),
+}  # fmt: skip
+"""By the destination address: 224.0.0.0/4, ff00::/8."""
 
 
 def _counting_chain(family: int, table: bytes, name: str, hook: str, priority: int, condition: bytes = b"") -> list[tuple[int, int, int, bytes]]:  # fmt: skip
@@ -170,9 +203,13 @@ def _counting_chain(family: int, table: bytes, name: str, hook: str, priority: i
         + nl.u32(5, 1)  # NFTA_CHAIN_POLICY: NF_ACCEPT
         + nl.text(7, "filter")
     )
-    counter = nl.nested(1, nl.text(1, "counter"), nl.nested(2))
-    rule = table + nl.text(2, name) + nl.nested(4, condition, counter)
     return [
         (nl.NFT_MSG_NEWCHAIN, nl.NLM_F_CREATE, family, chain),
-        (nl.NFT_MSG_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_APPEND, family, rule),
+        _counting_rule(family, table, name, condition),
     ]
+
+
+def _counting_rule(family: int, table: bytes, chain: str, condition: bytes) -> tuple[int, int, int, bytes]:
+    counter = nl.nested(1, nl.text(1, "counter"), nl.nested(2))
+    rule = table + nl.text(2, chain) + nl.nested(4, condition, counter)
+    return nl.NFT_MSG_NEWRULE, nl.NLM_F_CREATE | nl.NLM_F_APPEND, family, rule

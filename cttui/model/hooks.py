@@ -77,7 +77,7 @@ class Loss(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     source: str = ""
     """The counter's name, e.g. "drop +3"."""
     is_loss: bool = True
-    """False for packets that were merged (reassembly) rather than lost."""
+    """False for packets that were merged (reassembly), or were meant for nobody here (multicast)."""
     pps: float = 0.0
     """How fast it grows, once it grew between three regular readings; one burst has no rate."""
     over: bool = False

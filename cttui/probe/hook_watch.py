@@ -104,7 +104,7 @@ class HookWatch:
             before = self._read_stages()
             rules = await self._reader.read(whole)
             self._cost_s, self._since = rules.cost_s, time.thread_time()
-            stats, network = self._counters.read_stats(), netstat.read() | self.stages.fragments
+            stats, network = self._counters.read_stats(), netstat.read() | self.stages.kinds
             after, last = self._read_stages(), self._read_stages()
             then, self._last = self._last, Look(now, before, rules, stats, network, after, last)
             self.active = conntrack_active(rules, alone=self._alone)

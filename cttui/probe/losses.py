@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from cttui.kernel.stages import FRAGMENTS
+from cttui.kernel.stages import FRAGMENTS, MULTICAST
 from cttui.model import path
 from cttui.model.hooks import PRIORITIES, Chain, Loss, Stage
 from cttui.model.network_words import ROUTING_IN, ROUTING_OUT, SOCKET, short
@@ -187,6 +187,10 @@ def _named(gap: Gap, causes: dict[str, str], network: dict[str, int]) -> list[Lo
     if gap.left > 0 and not moved and held >= gap.left and not network.get(f"{prefix}ReasmFails"):
         # Without conntrack IPv4 fragments meet here, in ip_local_deliver, before the INPUT hook.
         out.append(gap.lose(gap.left, "fragments reassembled into whole datagrams", f"ReasmReqds {held:+} more than ReasmOKs", is_loss=False))  # fmt: skip
+    seen, taken = (network.get(name, 0) for name in MULTICAST[gap.family])
+    if gap.hook == "prerouting" and gap.left > 0 and seen > taken:
+        n = min(gap.left, seen - taken)
+        out.append(gap.lose(n, "multicast that nothing here listens to", f"multicast +{n}", is_loss=False))
     if gap.left > 0:
         out.append(gap.lose(gap.left, UNKNOWN, "perhaps " + "; ".join(gap.suspects) if gap.suspects else ""))  # fmt: skip
     return out

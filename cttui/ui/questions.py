@@ -190,7 +190,7 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
             out.append((f"{name:<9} +{n:,}  {STATISTICS[name]}", style))
     for loss in result.losses:
         style = "muted" if by_rule(loss) or not loss.is_loss else "error-text"
-        verb = "dropped" if by_rule(loss) else "lost" if loss.is_loss else "merged"
+        verb = "dropped" if by_rule(loss) else "lost" if loss.is_loss else "fewer"
         out.append(
             (
                 f"{verb:<9} {loss.packets:,} {clean(between(loss))}: {clean(loss.cause)}",

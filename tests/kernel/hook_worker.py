@@ -227,13 +227,13 @@ async def experiment(spec: dict[str, Any]) -> dict[str, Any]:
         for _ in Filler().fill(top - spec["free"], assured=spec.get("assured", True)):
             pass
     rules0, stages0 = await reader.read(), stages.read()
-    stats0, net0 = ctnetlink.stats(), netstat.read() | stages.fragments
+    stats0, net0 = ctnetlink.stats(), netstat.read() | stages.kinds
     sent = sum(send(fd, burst) for burst in spec.get("bursts", []))
     if queue is not None:
         queue.release(sent)
     rules1, stages1 = await reader.read(), stages.read()
     entries = int(Path("/proc/sys/net/netfilter/nf_conntrack_count").read_text())
-    stats1, net1 = ctnetlink.stats(), netstat.read() | stages.fragments
+    stats1, net1 = ctnetlink.stats(), netstat.read() | stages.kinds
     oracle_stats: dict[str, int] = {}
     for name, value in re.findall(r"(\w+)=(\d+)", command("conntrack -S")):
         oracle_stats[name] = oracle_stats.get(name, 0) + int(value)

@@ -84,6 +84,10 @@ CASES = {
                        "after_second": ["ip -6 route del default"], "bursts": [ON6 | {"to": "2001:db8:3::9"}]},
                       [10, 0, 10, 0], [("routing", 10, "InNoRoutes +10")]),
     "IPv6 not for us": ({"family": "ip6", "bursts": [ON6]}, [10, 0, 10, 0], [("routing", 10, "InAddrErrors +10")]),
+    "multicast that nobody joined": ({"bursts": [BURST | {"to": "224.0.0.99"}, BURST | {"to": "224.0.0.1"}]},
+                                     [20, 10, 0, 10], [("routing", 10, "multicast +10")]),
+    "IPv6 multicast that nobody joined": ({"family": "ip6", "bursts": [ON6 | {"to": "ff02::99"}, ON6 | {"count": 3, "to": "ff02::1"}]},
+                                          [13, 3, 0, 10], [("routing", 10, "multicast +10")]),
     "several at once": ({"setup": [TRACK, QUIET, "iptables-nft -A INPUT -p udp --dport 9 -j DROP",
                                    "iptables-legacy -t mangle -A PREROUTING -p tcp --dport 81 -j DROP"],
                          "bursts": [{"count": 5, "kind": "udp", "port": 9}, {"count": 4, "port": 81}, {"count": 3}, {"count": 2, "to": "203.0.113.9"}]},
@@ -107,7 +111,9 @@ def test_every_lost_packet_has_its_place_and_cause(netns, case):
     assert got["balance"] == account
     # Sent is what entered, and all of it arrived, was lost, or was merged.
     assert got["sent"] == account[0] == sum(account[1:])
-    assert [x["is_loss"] for x in incoming] == [x["source"][:5] not in ("Reasm", "fragm") for x in incoming]
+    assert [x["is_loss"] for x in incoming] == [
+        x["source"][:5] not in ("Reasm", "fragm", "multi") for x in incoming
+    ]
     assert got["taken"] == (2 if spec.get("listen") == "udp" else 0)
     # How many make room is open: all of a bucket go at once, and the garbage collector takes some as well.
     assert got["oracle_stats"]["early_drop"] == 0 or spec.get("assured") is False
