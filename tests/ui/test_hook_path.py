@@ -76,7 +76,7 @@ async def test_compact_hooks_without_stage_counters_say_at_least() -> None:
     ("-m conntrack --ctstate INVALID -j DROP", "DROP", 25, "--ctstate INVALID -j DROP"),
     ("-m conntrack --ctstate INVALID -j DROP", "DROP", 20, "--ctstate INVA… DROP"),
     ("ip saddr 10.1.0.0/24 tcp dport 8080 counter drop", "DROP", 45, "ip saddr 10.1.0.0/24 tcp dport 8080 drop"),
-    ('-m comment --comment "-m x -m y z" -j DROP', "DROP", 30, '-m comment --comment "-m… DROP'),
+    ('-m comment --comment "-m x -m y z" -j DROP', "DROP", 30, '--comment "-m x -m y z" -… DROP'),
     ("-p tcp -m tcp --dport 22", "", 12, "-p tcp --dport 22"),
 ])  # fmt: skip
 def test_a_rule_that_is_cut_keeps_its_verdict(text: str, verdict: str, cells: int, said: str) -> None:

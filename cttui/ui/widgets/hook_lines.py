@@ -33,8 +33,8 @@ class Here:
     why: str
     more: bool
     """Enter on "more rules" shows more of them."""
-    count: int = 9
-    """Cells that the largest number of packets takes."""
+    count: int = 7
+    """Cells that the largest number of packets takes, or their heading."""
 
 
 def loss_words(loss: Loss) -> str:
@@ -132,13 +132,14 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
     """An item in at most `width` cells; `past`: its rule's packets/s, oldest first."""
     history = HISTORY + 1 if width >= _WIDE else 0
     rates = width >= _RATES
-    words_width = max(10, min(here.words, width - 1 - here.count - 8 * rates - history))
+    count = max(9, here.count) if rates else here.count
+    words_width = max(10, min(here.words, width - 1 - count - 8 * rates - history))
     idle = not item.packets
     if item.kind == "hook":
         name = f" {item.name}"
         return [
             *fit([(name, "heading")], words_width),
-            (f" {'packets':>{here.count}}" + (f" {'/s':>7}" if rates else ""), "muted"),
+            (f" {'packets':>{count}}" + (f" {'/s':>7}" if rates else ""), "muted"),
         ]
     if item.kind == "place":
         return [(f" ● {item.name}", "hook")]
@@ -178,7 +179,7 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
         left = rule_runs(item, words_width)
     packets = "" if item.packets is None else f"{item.packets:,}"
     pps = "" if item.pps is None else number(item.pps)
-    runs = [*fit(left, words_width), (f" {packets:>{here.count}}", "hook-idle" if idle else "value")]
+    runs = [*fit(left, words_width), (f" {packets:>{count}}", "hook-idle" if idle else "value")]
     if rates:
         runs.append((f" {pps:>7}", "hook-idle" if not item.pps else "value"))
     if history and any(past):
@@ -240,8 +241,9 @@ def rule_runs(item: Item, width: int = 0) -> list[Run]:
 
 def brief(text: str, verdict: str, cells: int) -> str:
     """A rule's words in so many cells: what only loads a match goes first, the verdict never."""
-    if width_of(text) > cells and '"' not in text:
-        text = _LOADS.sub("", text)
+    if width_of(text) > cells:
+        before, quote, comment = text.partition('"')
+        text = _LOADS.sub("", before) + quote + comment
     if width_of(text) <= cells or not verdict or width_of(verdict) > cells // 2:
         return text
     return f"{clip(text, cells - width_of(verdict) - 1)} {verdict}"

@@ -125,7 +125,7 @@ class HookPath(Rows):
         rules = (item for item in self._items if item.rule is not None)
         longest = max((sum(width_of(text) for text, _ in rule_runs(item)) for item in rules), default=0)
         self._words = max(_WORDS, longest + 1)
-        self._count = max(9, *(len(f"{item.packets:,}") for item in self._items if item.packets), 0)
+        self._count = max(7, *(len(f"{item.packets:,}") for item in self._items if item.packets), 0)
         self.total = 0 if self.compact else len(self._items)
         if under is not None and self._place() != under:
             places = (i for i, item in enumerate(self._items) if _name(item) == under)
@@ -224,8 +224,7 @@ class HookPath(Rows):
         return max(0, self.body_height - len(self._below))
 
     def _line(self, item: Item, width: int, at: int) -> Line:
-        beside = self.total > self.visible_rows  # a cell between the figures and the scrollbar
-        runs = item_runs(item, width - beside, self._here(), self._past(item))
+        runs = item_runs(item, width - 1, self._here(), self._past(item))  # figures off the edge or scrollbar
         if at == self.cursor and self.has_focus:
             return tuple((text, "cursor") for text, _ in fit(runs, width))
         return fit(runs, width)
