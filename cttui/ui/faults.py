@@ -10,7 +10,7 @@ from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.model.words import counted, times
 from cttui.ui.actions import BY_ID, Situation
-from cttui.ui.journey_text import ends_words
+from cttui.ui.journey_text import trace_words
 from cttui.ui.lines import Line
 
 Key = Callable[[str], str]
@@ -263,23 +263,11 @@ def banner(
         )
         lines.append((((f" {summary(job)}", style),), tail))
     if journeys is not None and (journeys.total or journeys.armed):
-        lines.append(_traced(journeys, key))
+        style = "level-warn" if journeys.armed or journeys.lost else "value"
+        lines.append(
+            (
+                ((f" {trace_words(journeys)}", style),),
+                ((f"  {key('journeys')} ", "key"), ("journeys ", "muted")),
+            )
+        )
     return lines
-
-
-def _traced(journeys: JourneysReading, key: Key) -> tuple[Line, Line]:
-    """`traced 10: 7 delivered, 3 in conntrack: table full`."""
-    words = f"{'tracing' if journeys.armed else 'traced'} {journeys.total:,}"
-    if journeys.capped:
-        words += f" of {journeys.total + journeys.capped:,}"
-    if journeys.ends:
-        words += f": {ends_words(journeys)}"
-    if journeys.lost:
-        words += " (trace messages lost)"
-    return (
-        ((f" {words}", "level-warn" if journeys.armed or journeys.lost else "value"),),
-        (
-            (f"  {key('journeys')} ", "key"),
-            ("journeys ", "muted"),
-        ),
-    )

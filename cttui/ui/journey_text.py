@@ -1,5 +1,6 @@
 """Journeys in words: where packets ended, one packet's way step by step, tables to copy. Pure functions."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,18 @@ LEGEND = "✓ passed  ✗ dropped here  · not reached  ? vanished here  – not
 _SHORT = {"PREROUTING": "PRE", "POSTROUTING": "POST", "INPUT": "IN", "OUTPUT": "OUT", "FORWARD": "FWD",
           "prerouting": "pre", "postrouting": "post", "input": "in", "output": "out", "forward": "fwd"}  # fmt: skip
 _LABEL = 10
+_BY_RULE = re.compile(r"(dropped|rejected) by .* rule \d+: ", re.DOTALL)
 
 
-def ends_words(reading: JourneysReading, most: int = 4) -> str:
-    """`7 delivered, 3 in conntrack: table full`; ends beyond the `most` frequent are counted together."""
-    parts = [f"{n:,} {clean(end)}" for end, n in reading.ends[:most]]
+def ends_words(reading: JourneysReading, most: int = 4, *, rules: bool = True) -> str:
+    """`7 delivered, 3 in conntrack: table full`; ends beyond the `most` frequent are counted together.
+
+    `rules`: with the texts of rules that dropped, beside their names.
+    """
+    named = [
+        (end if rules or not _BY_RULE.match(end) else end.partition(": ")[0], n) for end, n in reading.ends
+    ]
+    parts = [f"{n:,} {clean(end)}" for end, n in named[:most]]
     if rest := sum(n for _, n in reading.ends[most:]):
         parts.append(f"{rest:,} elsewhere")
     return ", ".join(parts)
@@ -35,6 +43,22 @@ def traced_words(reading: JourneysReading) -> str:
     """`10 packets traced: 7 delivered, 3 in conntrack: table full`."""
     ends = f": {ends_words(reading)}" if reading.ends else ""
     return f"{counted(reading.total, 'packet')} traced{ends}"
+
+
+def trace_words(reading: JourneysReading) -> str:
+    """The banner's line: `traced 10: 7 delivered, …`, and of a trace that goes on how far it is or what it waits for."""
+    if reading.armed and not reading.total:
+        return f"tracing, no packet yet: {clean(reading.why).removeprefix('tracing ')}"
+    words = (
+        f"tracing, {counted(reading.total, 'packet')} so far"
+        if reading.armed
+        else f"traced {reading.total:,}"
+    )
+    if reading.capped:
+        words += f" of {reading.total + reading.capped:,}"
+    if reading.ends:
+        words += f": {ends_words(reading, rules=False)}"
+    return words + (" (trace messages lost)" if reading.lost else "")
 
 
 def ends_lines(reading: JourneysReading, key: str) -> "Paragraphs":

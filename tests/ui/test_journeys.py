@@ -71,6 +71,16 @@ def test_ends_and_limits_in_words() -> None:
     assert "overflowed 2 times" in text.limits_words(JourneysReading(lost=2))
 
 
+def test_the_banner_says_what_a_trace_waits_for_and_how_far_it_is() -> None:
+    why = "tracing packets that match udp, until 1,000 packets or 30 s"
+    waiting = JourneysReading(armed=True, why=why)
+    assert text.trace_words(waiting) == "tracing, no packet yet: packets that match udp, until 1,000 packets or 30 s"  # fmt: skip
+    ends = [("delivered", 7), ("dropped by filter INPUT rule 1: -p udp -j DROP", 3)]
+    said = "10 packets so far: 7 delivered, 3 dropped by filter INPUT rule 1"
+    assert text.trace_words(reading(armed=True, ends=ends)) == f"tracing, {said}"
+    assert text.trace_words(reading(capped=2)) == "traced 10 of 12: 7 delivered, 3 in conntrack: table full"
+
+
 def test_a_packet_is_made_of_what_the_trace_quotes() -> None:
     row = text.packet_of(journey(3))
     assert text.packet_label(journey(3)) == "198.51.100.2:10003 > 192.0.2.1:80 [S]"
