@@ -76,7 +76,7 @@ async def test_compact_hooks_without_stage_counters_say_at_least() -> None:
     ("-m conntrack --ctstate INVALID -j DROP", "DROP", 25, "--ctstate INVALID -j DROP"),
     ("-m conntrack --ctstate INVALID -j DROP", "DROP", 20, "--ctstate INVA… DROP"),
     ("ip saddr 10.1.0.0/24 tcp dport 8080 counter drop", "DROP", 45, "ip saddr 10.1.0.0/24 tcp dport 8080 drop"),
-    ('-m comment --comment "-m x -m y z" -j DROP', "DROP", 30, '--comment "-m x -m y z" -… DROP'),
+    ('-m comment --comment "-m x -m y z" -j DROP', "DROP", 30, '--comment "-m x -m y z" … DROP'),
     ("-p tcp -m tcp --dport 22", "", 12, "-p tcp --dport 22"),
 ])  # fmt: skip
 def test_a_rule_that_is_cut_keeps_its_verdict(text: str, verdict: str, cells: int, said: str) -> None:
@@ -172,6 +172,14 @@ async def test_what_a_rule_dropped_is_said_without_alarm() -> None:
         runs = {text.strip(): style for line in widget.lay_out(100, 44) for text, style in line}
         marked = {text[:1]: style for text, style in runs.items() if "−" in text}
         assert marked == {"✗": "hook-loss", "│": "hook"}
+
+
+def test_a_narrow_panel_says_who_dropped() -> None:
+    here = Here(40, True, "", False)
+    for who in ("the policy of filter INPUT", "filter OUTPUT rule 1"):
+        item = Item("loss", "", 1200, losses=(lost(1200, "filter", "input", f"dropped by {who}: -j DROP"),))
+        assert item_runs(item, 38, here)[0][0] == f"  │ −1,200 {who.removeprefix('the ')}"
+        assert "dropped by" in item_runs(item, 60, here)[0][0]
 
 
 async def test_an_old_reading_says_its_age() -> None:

@@ -151,6 +151,8 @@ def item_runs(item: Item, width: int, here: Here, past: Sequence[float] = ()) ->
         said = loss_words(loss)
         if width_of(sign + said) > width and loss.is_loss:
             said = f"−{loss.packets:,} {short_cause(loss)}"
+        if width_of(sign + said) > width:
+            said = said.replace(" dropped by", "", 1).replace(" the policy", " policy", 1)
         return [(clip_words(sign + said, width), "hook-loss" if alarm else "hook")]
     if item.kind == "confirm":
         return [(f"  ◆ {item.name}", _conntrack_style(here)), ("  of new entries", "muted")]
