@@ -254,10 +254,9 @@ class Cells(Widget):
     def on_show(self, _event: events.Show) -> None:
         self.paint()
 
-    def on_focus(self, _event: events.Focus) -> None:
-        self.paint()
-
-    def on_blur(self, _event: events.Blur) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
+        # Not at the events: a handler of ours hears of them before has_focus says so.
+        super().watch_has_focus(has_focus)
         self.paint()
 
 

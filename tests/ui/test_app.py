@@ -296,6 +296,23 @@ async def test_the_palette_finds_by_name_id_key_and_help(play: Play) -> None:
         await d.until(lambda: d.app.dashboard.zoomed == "flows", asking=False)
 
 
+async def test_one_heading_shows_the_focus_though_nothing_else_changes(play: Play) -> None:
+    def heavy() -> list[str]:
+        panels = {"1 Flows": "flows", "4 What": "groups", "2 Hooks": "hooks", "5 Stat": "statistics"}
+        return [panel for name, panel in panels.items() if f"━{name}" in d.text]
+
+    async with play("ten-syns", (120, 40)) as d:
+        await d.until("fire the recorded burst")
+        await d.press("b")
+        await d.until("SYN_SENT")
+        await d.until(lambda: d.app.dashboard.groups.selected is not None)
+        for keys, panel in ((("4",), "groups"), (("enter",), "flows"), (("g", "enter"), "groups"),
+                            (("tab",), "statistics"), (("shift+tab",), "groups"), (("1",), "flows")):  # fmt: skip
+            await d.press(*keys)
+            await d.until(lambda panel=panel: d.app.dashboard.panel == panel, asking=False)
+            assert heavy() == [panel], keys
+
+
 async def test_help_explains_the_panel_in_focus(play: Play) -> None:
     async with play("ten-syns", (100, 50)) as d:
         await d.until("fire the recorded burst")
