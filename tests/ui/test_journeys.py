@@ -74,9 +74,9 @@ def test_ends_and_limits_in_words() -> None:
 def test_the_banner_says_what_a_trace_waits_for_and_how_far_it_is() -> None:
     why = "tracing packets that match udp, until 1,000 packets or 30 s"
     waiting = JourneysReading(armed=True, why=why)
-    assert text.trace_words(waiting) == "tracing, no packet yet: packets that match udp, until 1,000 packets or 30 s"  # fmt: skip
+    assert text.trace_words(waiting) == "tracing, no packet yet: udp, until 1,000 packets or 30 s"
     ends = [("delivered", 7), ("dropped by filter INPUT rule 1: -p udp -j DROP", 3)]
-    said = "10 packets so far: 7 delivered, 3 dropped by filter INPUT rule 1"
+    said = "10 so far: 7 delivered, 3 dropped by filter INPUT rule 1"
     assert text.trace_words(reading(armed=True, ends=ends)) == f"tracing, {said}"
     assert text.trace_words(reading(capped=2)) == "traced 10 of 12: 7 delivered, 3 in conntrack: table full"
 
