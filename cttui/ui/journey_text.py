@@ -48,12 +48,9 @@ def traced_words(reading: JourneysReading) -> str:
 def trace_words(reading: JourneysReading) -> str:
     """The banner's line: `traced 10: 7 delivered, …`, and of a trace that goes on how far it is or what it waits for."""
     if reading.armed and not reading.total:
-        return f"tracing, no packet yet: {clean(reading.why).removeprefix('tracing ')}"
-    words = (
-        f"tracing, {counted(reading.total, 'packet')} so far"
-        if reading.armed
-        else f"traced {reading.total:,}"
-    )
+        what = clean(reading.why).removeprefix("tracing ").removeprefix("packets that match ")
+        return f"tracing, no packet yet: {what}"
+    words = f"tracing, {reading.total:,} so far" if reading.armed else f"traced {reading.total:,}"
     if reading.capped:
         words += f" of {reading.total + reading.capped:,}"
     if reading.ends:

@@ -96,13 +96,19 @@ def path_items(reading: HooksReading) -> list[Item]:
 
 
 def hottest_items(reading: HooksReading) -> list[Item]:
-    """Rules that count, the most packets/s first."""
-    rules = [(chain, rule) for chain in reading.chains if not chain.ours for rule in chain.rules]
-    rules.sort(key=lambda pair: (-(pair[1].pps or 0.0), -(pair[1].packets or 0)))
+    """Rules, and policies that drop, the most packets/s first."""
+    chains = [chain for chain in reading.chains if not chain.ours]
     items = [
         Item("rule", f"{family(chain)}{chain.table} {chain.chain}", rule.packets, rule.pps, chain, rule)
-        for chain, rule in rules
+        for chain in chains
+        for rule in chain.rules
     ]
+    items += [
+        Item("chain", chain.chain, chain.policy_packets, chain.policy_pps, chain)
+        for chain in chains
+        if chain.policy == "DROP" and chain.policy_packets
+    ]
+    items.sort(key=lambda item: (-(item.pps or 0.0), -(item.packets or 0)))
     return [Item("hook", "RULES"), *items] if items else []
 
 
