@@ -54,9 +54,10 @@ SCREENS: dict[str, tuple[str, str]] = {
     ),
     "tale": (
         "A tale: predicted and measured",
-        "It begins with a fresh sandbox. r runs it at once. n stops before each step, with what will be done and what "
-        "is predicted: say first what you expect, and why. Below, the sandbox live. Afterwards: what it means, in "
-        "production too, and p to play on in the same sandbox. In presenter mode a prediction is a ? until its step runs.",
+        "It begins with a fresh sandbox. r runs it without stopping. n stops before each step, with what will be done "
+        "and what is predicted: say first what you expect, and why; n carries it out, r with all that follow. Below, "
+        "the sandbox live. Afterwards: what it means, in production too, and p to play on in the same sandbox. In "
+        "presenter mode a prediction is a ? until its step runs.",
     ),
     "journeys": (
         "Journeys: packets × stages",

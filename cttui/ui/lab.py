@@ -57,8 +57,10 @@ class TaleScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q", "leave", "Back", show=False),
-        Binding("n", "next", "Next step", show=False),
-        Binding("r", "run", "Run at once", show=False),
+        Binding("n", "next", "Step by step: up to the next prediction", show=False),
+        Binding(
+            "r", "run", "Run all of it, of a tale begun with n the rest; once it is over, again", show=False
+        ),
         Binding("R", "reset", "A fresh sandbox", show=False),
         Binding("p", "keep", "Keep the sandbox and play on", show=False),
         Binding("J", "journeys", "The way of each packet", show=False),
@@ -74,8 +76,8 @@ class TaleScreen(Screen[None]):
         self._stepwise = False
         self._go_on = asyncio.Event()
         self._answer: Answer | None = None
-        self._pressed = ""
-        """Presenter mode: the last key and what it is for."""
+        self._pressed = ("", "")
+        """Presenter mode: the last key and what it was for."""
 
     def compose(self) -> ComposeResult:
         yield Header(self._program.session.state)
@@ -93,12 +95,17 @@ class TaleScreen(Screen[None]):
 
     def _footer(self) -> list[tuple[str, str, str]]:
         keys = {
-            BEFORE: [("run", "r", "run"), ("next", "n", "step by step")],
+            BEFORE: [("run", "r", "run"), ("next", "n", "step by step"), ("present", "F9", "presenter")],
             STARTING: [("", "…", "starting")],
             RUNNING: [("", "…", "running")],
-            HELD: [("next", "n", "next step"), ("run", "r", "run the rest"), ("journeys", "J", "journeys")],
+            HELD: [
+                ("next", "n", "next step"),
+                *([("run", "r", "run the rest")] if self.telling.left else []),
+                ("journeys", "J", "journeys"),
+            ],
             OVER: [
                 ("run", "r", "again"),
+                ("next", "n", "step by step"),
                 ("keep", "p", "play on"),
                 ("journeys", "J", "journeys"),
                 ("explain", "F4", "explain"),
@@ -117,7 +124,7 @@ class TaleScreen(Screen[None]):
     def on_key(self, event: events.Key) -> None:
         for _, key, label in self._footer():
             if event.character == key or event.key == key.lower():
-                self._pressed = f"pressed {key}: {label}"
+                self._pressed = (key, label)
                 self._say()
 
     def action_present(self) -> None:
@@ -135,7 +142,12 @@ class TaleScreen(Screen[None]):
         """Presenter mode: the step as a caption, the last key, the numbers in question."""
         if not self._program.dashboard.presenting:
             return
-        self.query_one(Caption).say(self.telling.caption(), self._pressed)
+        key, label = self._pressed
+        means = {key: label for _, key, label in self._footer()}
+        # Once the tale is over, the key line says what the key is for now.
+        other = self.telling.phase == OVER and means.get(key, label) != label
+        pressed = f"pressed {key}" if other else f"pressed {key}: {label}"
+        self.query_one(Caption).say(self.telling.caption(), pressed if key else "")
         if self._answer is not None:
             self.query_one(BigDigits).show(faults.big_numbers(self._answer, self._program.dashboard.burst))
 
@@ -299,6 +311,8 @@ class TaleScreen(Screen[None]):
                 self.action_reset()
             case "leave":
                 self.action_leave()
+            case "present":
+                self.action_present()
             case _:
                 self._program.act(event.action)
 

@@ -36,6 +36,7 @@ class Tales(Screen[None]):
         yield KeyBar(
             lambda: [
                 ("open", "Enter", "open"),
+                ("present", "F9", "presenter"),
                 ("help", self._program.key("help"), "help"),
                 ("back", "Esc", "dashboard"),
             ]
@@ -83,6 +84,8 @@ class Tales(Screen[None]):
             self.action_leave()
         elif event.action == "open":
             self.query_one(Menu).opened()
+        elif event.action == "present":
+            self.action_present()
         else:
             self._program.act(event.action)
 

@@ -67,6 +67,11 @@ class Telling:
                 self.phase, self.outcome = OVER, event.outcome
 
     @property
+    def left(self) -> int:
+        """Steps behind the present one."""
+        return len(self.tale.steps) - self.step
+
+    @property
     def verdict(self) -> tuple[str, str]:
         """(sentence, style) on how it ended."""
         if self.outcome is None:
@@ -134,7 +139,8 @@ class Telling:
         if self.phase == BEFORE:
             out += ["", f"{run_key} runs it at once, {next_key} step by step: predict first."]
         elif self.phase == HELD:
-            out += ["", (f"{next_key} goes on.", "caption")]
+            rest = f", {run_key} this one and those behind it" if self.left else ""
+            out += ["", (f"{next_key} carries out this step{rest}.", "caption")]
         return out
 
     @property

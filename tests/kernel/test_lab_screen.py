@@ -111,6 +111,27 @@ async def test_in_a_large_font_digits_and_explanation_have_the_room() -> None:
         assert "Hooks" not in d.text
 
 
+async def test_a_key_is_called_what_it_does_at_each_point_of_a_tale() -> None:
+    async with live(targets.sandbox(), (80, 24)) as d:
+        await _open(d, "conntrack-by-use")
+        await d.press("f9")
+        await d.until("r run  n step by step  F9 presenter")
+        await d.press("n")
+        await d.until("Step 1 of 3")
+        await d.until("n next step  r run the rest")
+        await d.press("r")
+        await d.until("pressed r: run the rest")
+        await d.until("r again  n step by step", 60.0)
+        assert "pressed r" in d.text and "pressed r:" not in d.text, "it is for something else now"
+        await d.press("escape")
+        await _open(d, "ten-syns")
+        await d.press("n")
+        await d.until("A fresh sandbox?")
+        await d.press("y")
+        await d.until("n next step")
+        assert "run the rest" not in d.text, "nothing is left behind the only step"
+
+
 async def test_pressed_again_while_a_sandbox_starts() -> None:
     """The screen says that it waits, and a second press neither asks again nor begins twice."""
     async with live(targets.sandbox(), (80, 24)) as d:

@@ -333,6 +333,9 @@ def test_a_tale_told() -> None:
     assert telling.phase == BEFORE and "r runs it" in text(telling.story("n", "r"))
     rows = tuple(telling.rows[1])
     telling.take(StepStarted(1, 1, tale.steps[0], rows))
+    telling.phase = HELD
+    assert "n carries out this step." in text(telling.story("n", "r")), "nothing is left to run behind it"
+    telling.phase = RUNNING
     telling.take(Moving(tale.steps[0].moves[0], 1))
     assert telling.phase == RUNNING and "▸" in text(telling.story("n", "r"))
     telling.take(RowMeasured(1, 0, Row(rows[0].what, 10, 9, False)))
@@ -366,6 +369,7 @@ def test_a_room_guesses_before_a_prediction_is_shown() -> None:
     assert "?" not in [row.predicted for row, _ in telling.lines() if row is not None], "alone one reads them"
     telling.take(StepStarted(1, 2, tale.steps[0], tuple(telling.rows[1])))
     telling.phase = HELD
+    assert "n carries out this step, r this one and those behind it." in text(telling.story("n", "r"))
     assert predictions() == ["?"] * 6
     telling.phase = RUNNING
     assert predictions() == [10, 10, 0, "?", "?", "?"]
