@@ -46,7 +46,10 @@ class _Wrapper(textwrap.TextWrapper):
 
 
 class Prose(Rows):
-    """Paragraphs that scroll; there is no cursor to see. A paragraph is text, or (text, style name)."""
+    """Paragraphs that scroll; there is no cursor to see. A paragraph is text, or (text, style name).
+
+    The last two cells are a space and the scroll bar's, also while all fits: text does not wrap anew when more comes.
+    """
 
     DEFAULT_CSS = "Prose { height: auto; max-height: 100%; }"
 
@@ -84,10 +87,10 @@ class Prose(Rows):
 
     def get_content_height(self, container: object, viewport: object, width: int) -> int:
         """Lines it would like to have."""
-        return len(self._lines_at(width - 1)) + bool(self.heading)
+        return len(self._lines_at(width - 2)) + bool(self.heading)
 
     def lay_out(self, width: int, height: int) -> list[Line]:
-        lines = self._lines_at(width - 1)
+        lines = self._lines_at(width - 2)
         self.total = len(lines)
         self.settle()
         return self.scrollbar(lines[self.top : self.top + height], width)

@@ -10,6 +10,7 @@ from textual.geometry import Region
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui.cells import Cells
 from cttui.ui.lines import width_of
+from cttui.ui.prose import Prose
 from cttui.ui.widgets.breakdown import Breakdown
 from cttui.ui.widgets.digits import BigDigits
 from cttui.ui.widgets.gauge import Gauge, bar, percent
@@ -167,6 +168,17 @@ async def test_big_digits() -> None:
     lines = await shown(BigDigits(), numbers, (60, 4))
     assert "raw PREROUTING" in lines[3] and "lost" in lines[3] and "no room" not in lines[3]
     assert lines[0].startswith("  ▀█  █▀█")
+    thousands = await shown(BigDigits(), [("1,000", "sent", "")], (60, 4))
+    assert " ▗▛ " in thousands[2] and "▗▛" not in thousands[1], "a comma hangs below the line, as no dot does"
+
+
+async def test_prose_keeps_off_its_scroll_bar() -> None:
+    words = "src=192.0.2.1 dst=198.51.100.2 sport=80 dport=10006 " * 4
+    for width in range(30, 60):
+        prose = Prose([words] * 3)
+        async with Host(prose).run_test(size=(width, 6)):
+            for line in prose.as_text().splitlines():
+                assert line[-2:] in (" ┃", " │"), line
 
 
 WIDGETS: list[tuple[type[Any], tuple[Any, ...], Any]] = [
