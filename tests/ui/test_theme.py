@@ -2,7 +2,9 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.app import App, ComposeResult
@@ -11,6 +13,7 @@ from textual.geometry import Region
 from textual.theme import Theme
 
 from cttui.ui import theme
+from cttui.ui.capture import capture_form
 from cttui.ui.cells import Cells, named_style
 from cttui.ui.lines import Line
 from cttui.ui.theme import COLOURS, Problem
@@ -309,3 +312,28 @@ async def test_no_color_leaves_no_colour_and_nothing_invisible(monkeypatch: pyte
             assert style.color is None or style.color.is_default
             assert style.bgcolor is None or style.bgcolor.is_default
         assert {"reverse", "bold", "dim"} <= {word for style in styles for word in str(style).split()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_what_may_be_typed_is_readable_on_screen(play: Callable[..., Any], name: str) -> None:
+    """Placeholders and suggestions of fields, as painted: style sheets of Textual's and ours meet in them."""
+    placeholders = ("every packet", "all interfaces")
+    async with play("host", (80, 24), theme=name) as d:
+        await d.until("The packet log is off")
+        d.app.push_screen(capture_form(False))
+        await d.until(placeholders[1], asking=False)
+        for focused in ("filter", "interface"):
+            d.app.screen.query_one(f"#{focused}").focus()
+            await d.pilot.pause()
+            segments = [s for strip in d.app.screen._compositor.render_strips() for s in strip]
+            for words in placeholders:
+                painted = [s for s in segments if s.text.strip() and s.text.strip() in (words, words[1:])]
+                assert painted, words
+                style = painted[0].style
+                assert style is not None and style.italic
+                if name == "ansi16":  # the terminal's own colours: only that none is made from them
+                    assert style.color is None or style.color.triplet is None
+                    continue
+                assert style.color is not None and style.bgcolor is not None
+                ink, paper = (c.get_truecolor().hex for c in (style.color, style.bgcolor))
+                assert contrast(ink, paper) >= (7.0 if name == "high-contrast" else 4.5), (ink, paper)
