@@ -229,6 +229,9 @@ def test_what_rules_took_in_output_is_not_told_again_as_discarded() -> None:
     assert [x.what for x in findings(table(), network_rates=rates)] == ["7.4 packets/s: discarded on the way out."]  # fmt: skip
     ruled = msgspec.structs.replace(RULED, hook="output")
     assert [x.what for x in findings(table(), [ruled], network_rates=rates)] == ["7 packets were dropped by raw OUTPUT rule 1."]  # fmt: skip
+    for chain, pps, told in (("OUTPUT", 7.0, 1), ("OUTPUT", 2.0, 2), ("INPUT", 7.0, 2)):
+        rule = ActiveRule(family="ip", table="filter", chain=chain, number=1, does="drops", pps=pps)
+        assert len(findings(table(), [], [rule], rates)) == told
     past = msgspec.structs.replace(ruled, over=True)
     assert len(findings(table(), [past], network_rates=rates)) == 2
 

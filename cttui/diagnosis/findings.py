@@ -49,16 +49,20 @@ def findings(
         *_table(table),
         *_statistics(table, dropped=any(active_rules.drops_invalid(rule) for rule in rules)),
         *active_rules.findings(rules, [clean(loss.cause) for loss in losses]),
-        *network.findings(network_rates, [*(loss.source for loss in losses), *_discarded(losses)]),
+        *network.findings(
+            network_rates, [*(loss.source for loss in losses), *_discarded(losses, rules, network_rates)]
+        ),
         *(_loss(loss, rules) for loss in losses if loss.packets),
     ]
     return sorted(found, key=lambda x: (ERROR, WARNING, INFO).index(x.level))
 
 
-def _discarded(losses: Sequence[Loss]) -> list[str]:
-    """OutDiscards counts what rules took in OUTPUT, too (__ip_local_out): that is told of, and any more is a loss too."""
-    ruled = any(by_rule(x) and x.hook == "output" and not x.over for x in losses)
-    return ["OutDiscards by rules"] if ruled else []
+def _discarded(losses: Sequence[Loss], rules: Sequence[ActiveRule], rates: Mapping[str, float]) -> list[str]:
+    """OutDiscards counts what rules took in OUTPUT, too (__ip_local_out): that is told of, and with stages so is the rest."""
+    counted_by_stages = any(by_rule(x) and x.hook == "output" and not x.over for x in losses)
+    taken = sum(x.pps for x in rules if active_rules.takes(x) and x.chain.lower() == "output")
+    discarded = rates.get("IpOutDiscards", 0.0) + rates.get("Ip6OutDiscards", 0.0)
+    return ["OutDiscards by rules"] if counted_by_stages or 0 < discarded <= 1.2 * taken else []
 
 
 def is_full(table: TableReading) -> bool:
