@@ -7,7 +7,8 @@ import pytest
 
 from cttui.diagnosis import active_rules, forecast, network
 from cttui.diagnosis.finding import ERROR, INFO, WARNING
-from cttui.diagnosis.findings import by_rule, findings, headline, is_full, suspect
+from cttui.diagnosis.findings import by_rule, findings, is_full, suspect
+from cttui.diagnosis.headline import headline
 from cttui.model.hooks import ActiveRule, Loss
 from cttui.model.messages import Result
 from cttui.model.table import Series, TableReading

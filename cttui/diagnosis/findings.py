@@ -8,16 +8,15 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from cttui.diagnosis import active_rules, forecast, network
-from cttui.diagnosis.finding import ERROR, INFO, WARNING, Finding, fitting
+from cttui.diagnosis.finding import ERROR, INFO, WARNING, Finding
 from cttui.model.hooks import ActiveRule, Loss
-from cttui.model.messages import Result
-from cttui.model.path import between, place_name
+from cttui.model.path import between
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.model.words import counted
 
 _BY_RULE = re.compile(r"(dropped|rejected) by (the policy of |.* rule \d+)", re.DOTALL)
-_VERBS = ("lost", "dropped", "rejected", "refused")
+VERBS = ("lost", "dropped", "rejected", "refused")
 NEARLY_FULL = 0.95
 """From here on the garbage collector may take what is not ASSURED (gc_worker in nf_conntrack_core.c)."""
 CROWDED = 0.80
@@ -254,7 +253,7 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
         now = sum(x.pps for x in rules if active_rules.takes(x) and cause.endswith(active_rules.named(x)))
         said = f"{rule}, {now:,.1f}/s now" if now else rule
         return Finding(INFO, f"{packets(loss.packets)} {were} {said}.", (*([text] if text else []), where))
-    going = f"; {_going_on(loss)}" if _going_on(loss) else ""
+    going = f"; {going_on(loss)}" if going_on(loss) else ""
     level = WARNING if loss.over else ERROR
     if cause == "unknown" and suspect(loss):
         return Finding(
@@ -266,11 +265,11 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
         return Finding(
             level, f"{packets(loss.packets)} {were} lost, and no counter says why{going}.", (where,)
         )
-    said = cause if cause.startswith(_VERBS) else f"lost: {cause}"
+    said = cause if cause.startswith(VERBS) else f"lost: {cause}"
     return Finding(level, f"{packets(loss.packets)} {were} {said}{going}.", (where,))
 
 
-def _going_on(loss: Loss) -> str:
+def going_on(loss: Loss) -> str:
     """Whether it is still lost: how fast, or that it is over; "" after a burst."""
     if loss.over:
         return "none for a minute"
@@ -288,49 +287,3 @@ def suspect(loss: Loss) -> str:
 def alarming(losses: Sequence[Loss]) -> list[Loss]:
     """Losses that nobody meant."""
     return [x for x in losses if x.is_loss and x.packets and not by_rule(x)]
-
-
-def headline(
-    table: TableReading,
-    losses: Sequence[Loss],
-    result: Result | None,
-    network_rates: Mapping[str, float] = MappingProxyType({}),
-) -> str:
-    """The one sentence on what is being lost now, "" where nothing is."""
-    full = is_full(table)
-    if real := alarming(losses):
-        worst = max(real, key=lambda x: (not x.over, x.packets))
-        total = sum(x.packets for x in real)
-        more = f" (of {total:,} lost)" if total > worst.packets else ""
-        going = ", none now" if worst.over else f", {_going_on(worst)}" if worst.pps else ""
-        cause = clean(worst.cause)
-        brief = re.split("[:;,(]", cause)[0].rstrip()
-        if cause == "unknown" and suspect(worst):
-            cause = brief = f"lost, perhaps by {suspect(worst)}"
-        elif cause == "unknown":
-            brief = "lost, cause unknown"
-            cause = f"lost behind “{clean(place_name(worst.after))}”, cause unknown"
-        elif (worst.source.startswith("drop ") and full) or "table full" in cause:
-            brief = "lost in conntrack: table full"
-            cause = brief if going or more else f"{brief} (no rule dropped them)"
-        elif not cause.startswith(_VERBS):
-            cause, brief = f"lost: {cause.partition(': ')[0]}", f"lost: {brief}"
-        many = packets(worst.packets)
-        return fitting(
-            f"{many} {cause}{more}{going}", f"{many} {brief}{more}{going}", f"{many} {brief}{going}"
-        )
-    rate = dropped_before(table)
-    if rate > 0:
-        said = f"conntrack drops {rate:,.0f} packets/s"
-        if full or is_full_at_times(table):
-            return fitting(f"{said}: table full (no rule dropped them)", f"{said}: table full")
-        return f"{said}, no rule does: see statistics"
-    if result is not None and (n := result.stats.get("drop", 0)):
-        said = f"{packets(n)} lost in conntrack" + (": table full" if full else "")
-        return fitting(f"{said} (no rule dropped them)", said)
-    failed = table.rates.get("insert_failed", 0.0)
-    if failed > 0:
-        return f"{failed:,.0f} packets/s lost at confirmation: DNS race or no SNAT port"
-    if full:
-        return "table full: conntrack drops new flows before any filter rule"
-    return network.headline(network_rates)

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from cttui.diagnosis import forecast
-from cttui.diagnosis.findings import alarming, headline, suspect
+from cttui.diagnosis.findings import alarming, suspect
+from cttui.diagnosis.headline import headline
 from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
@@ -91,7 +92,7 @@ def why_empty(
             "tunables": f"leave only 7 slots free, then {key('fire')}: where do 3 packets go?",
             "tales": "the experiments, each with its prediction",
             "compose": "compose packets of your own",
-            "help": "everything else",
+            "help": "the keys of this panel" if here.recording else "everything else",
         }
         return [
             "The recorded table is empty."

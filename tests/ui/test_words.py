@@ -3,7 +3,7 @@
 import pytest
 
 from cttui.client.targets import Target
-from cttui.diagnosis.findings import headline
+from cttui.diagnosis.headline import headline
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepDone, StepStarted
 from cttui.lab.tales import find
 from cttui.model import flow as f
