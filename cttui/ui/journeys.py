@@ -14,6 +14,7 @@ from cttui.model.messages import Answer, Ask, JourneyView
 from cttui.model.packet import JourneysReading, PacketRow
 from cttui.model.safe import clean
 from cttui.model.words import counted
+from cttui.ui import faults
 from cttui.ui import journey_text as text
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells
@@ -96,14 +97,20 @@ class JourneysScreen(Screen[None]):
 
     def _footer(self) -> list[tuple[str, str, str]]:
         armed = self.reading is not None and self.reading.armed
+        switch = [("stop", "x", "stop tracing")] if armed else [("arm", "a", "trace a filter")]
         return [
             ("packet", "Enter", "packet"),
             ("flow", "l", "its flow"),
             ("copy", "y", "copy"),
-            ("stop", "x", "stop tracing") if armed else ("arm", "a", "trace a filter"),
+            *(switch if self._can_trace else []),
             ("help", self._program.key("help"), "help"),
             ("leave", "Esc", "back"),
         ]
+
+    @property
+    def _can_trace(self) -> bool:
+        here = self._program.session.state.situation
+        return not here.recording and (here.can is None or "trace" in here.can)
 
     def on_mount(self) -> None:
         self.table.focus()
@@ -178,10 +185,10 @@ class JourneysScreen(Screen[None]):
             return ["This recording holds no journeys."]
         if self._program.probe_actions.sandbox:
             return [f"No packet was traced yet. Every burst is: {fire} on the dashboard fires one."]
-        return [
-            "No packet was traced yet.",
-            "a traces packets of a filter: their way through every chain and rule.",
-        ]
+        how = "a traces packets of a filter: their way through every chain and rule."
+        if not self._can_trace:
+            how = faults.cannot(self._program.session.state.welcome, "trace")
+        return ["No packet was traced yet.", how]
 
     def _show_way(self) -> None:
         journey = self.table.selected

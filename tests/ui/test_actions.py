@@ -55,6 +55,8 @@ def test_only_what_can_work_is_offered() -> None:
     assert "stages" in _footer("hooks") and "stages" not in _footer("hooks", can=read_only)
     assert "capture" in _footer("packets", can=read_only)
     assert "capture" not in _footer("packets", can=frozenset({"counters"}))
+    assert not {"filter", "group", "detail"} & set(_footer("flows", can=frozenset({"counters"})))
+    assert {"filter", "group", "detail"} <= set(_footer("flows", can=read_only, recording=True))
     played = _footer("flows", recording=True, other=False)
     assert not {"burst", "compose", "tunables", "tales", "host/sandbox"} & set(played) and "filter" in played
     assert _footer("flows", recording=True, next_action="fire")[0] == "burst"
