@@ -22,8 +22,8 @@ ABOUT: dict[str, tuple[str, str]] = {
     "hooks": (
         "Hooks: the path of a packet",
         "What a packet meets, in its order, with what each step counted. conntrack stands where it works: after "
-        "raw, before mangle. A number in brackets with a minus is what one step counted and the next did not: "
-        "those packets died there, and no rule says so.",
+        "raw, before mangle. A number with a minus is what one step counted and the next did not: those packets "
+        "died there; ✗, or red, where no rule meant them to.",
     ),
     "packets": (
         "Packets: a log as tcpdump writes it",

@@ -125,7 +125,7 @@ class HookPath(Rows):
         rules = (item for item in self._items if item.rule is not None)
         longest = max((sum(width_of(text) for text, _ in rule_runs(item)) for item in rules), default=0)
         self._words = max(_WORDS, longest + 1)
-        self._count = max(7, *(len(f"{item.packets:,}") for item in self._items if item.packets), 0)
+        self._count = max(7, len(f"{max((item.packets or 0 for item in self._items), default=0):,}"))
         self.total = 0 if self.compact else len(self._items)
         if under is not None and self._place() != under:
             places = (i for i, item in enumerate(self._items) if _name(item) == under)
