@@ -54,6 +54,7 @@ class Stage:
                         await it.fill(free)
                     await it.readings(3)
                 yield it
+                app.exit()  # as a person leaves: no tick comes while the screens are taken down
         finally:
             await session.close()
 
