@@ -241,6 +241,14 @@ def test_remedies_are_of_counters_that_have_words() -> None:
     assert set(network.REMEDIES) <= set(network._WORDS)
 
 
+def test_what_strangers_cause_is_no_error_and_hides_none() -> None:
+    knock = loss(9000, "no socket on that port", "UdpNoPorts +9000", pps=9.0)
+    full = loss(3, pps=1.0)
+    assert "table full" in headline(table(LIMIT), [knock, full], None)
+    assert [x.level for x in findings(table(), [knock])] == [WARNING]
+    assert [x.level for x in findings(table(), [loss(3, "no route", "InNoRoutes +3", pps=1.0)])] == [ERROR]
+
+
 def test_a_loss_says_whether_it_goes_on() -> None:
     now, over = loss(90, pps=63.2), loss(900, "no route", "InNoRoutes +900", over=True)
     assert headline(table(LIMIT), [now], None) == "90 packets lost in conntrack: table full, 63/s now"

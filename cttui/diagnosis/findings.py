@@ -254,7 +254,7 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
         said = f"{rule}, {now:,.1f}/s now" if now else rule
         return Finding(INFO, f"{packets(loss.packets)} {were} {said}.", (*([text] if text else []), where))
     going = f"; {going_on(loss)}" if going_on(loss) else ""
-    level = WARNING if loss.over else ERROR
+    level = WARNING if loss.over or network.knocks(loss.source) else ERROR
     if cause == "unknown" and suspect(loss):
         return Finding(
             WARNING, f"{packets(loss.packets)} {were} lost, perhaps by {suspect(loss)}{going}.", (where,),

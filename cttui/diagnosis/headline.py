@@ -32,7 +32,7 @@ def headline(
     """The one sentence on what is being lost now, "" where nothing is."""
     full = is_full(table)
     if real := alarming(losses):
-        worst = max(real, key=lambda x: (not x.over, x.packets))
+        worst = max(real, key=lambda x: (not x.over, not network.knocks(x.source), x.packets))
         total = sum(x.packets for x in real)
         more = f" (of {total:,} lost)" if total > worst.packets else ""
         going = ", none now" if worst.over else f", {going_on(worst)}" if worst.pps else ""

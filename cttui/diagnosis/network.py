@@ -24,6 +24,17 @@ ALARMING_PPS = 1.0
 _WORDS = {name: words for part in (*ROUTING_IN.values(), *ROUTING_OUT.values(), *SOCKET.values()) for name, words in part.items()}  # fmt: skip
 
 
+_KNOCKING = {
+    "UdpNoPorts", "Udp6NoPorts", "UdpInCsumErrors", "Udp6InCsumErrors", "TcpInErrs", "InAddrErrors", "InHdrErrors",
+    "InTruncatedPkts",
+}  # fmt: skip
+
+
+def knocks(source: str) -> bool:
+    """Whether a loss with this source (`UdpNoPorts +3`) is what strangers cause at any machine: a closed port, a bad sum."""
+    return source.rpartition(" +")[0] in _KNOCKING
+
+
 def findings(rates: Mapping[str, float], told: Iterable[str] = ()) -> list[Finding]:
     """One of each counter. `told`: sources of losses, which tell of their counters anyway."""
     known = tuple(told)

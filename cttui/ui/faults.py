@@ -5,6 +5,7 @@ from collections.abc import Callable
 from cttui.diagnosis import forecast
 from cttui.diagnosis.findings import alarming, suspect
 from cttui.diagnosis.headline import headline
+from cttui.diagnosis.network import knocks
 from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
@@ -228,7 +229,11 @@ def banner(
         loss = headline(answer.table, losses, result, answer.hooks.network_rates if answer.hooks else {})
         if loss:
             real = alarming(losses)
-            style = "level-warn" if real and all(x.over or suspect(x) for x in real) else "error-text"
+            style = (
+                "level-warn"
+                if real and all(x.over or suspect(x) or knocks(x.source) for x in real)
+                else "error-text"
+            )
             lines.append(
                 (
                     ((" ! ", style), (loss, style)),

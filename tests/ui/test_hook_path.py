@@ -39,6 +39,8 @@ def lost(n: int, before: str, hook: str, cause: str, **more: object) -> Loss:
      76, " raw 10 ▶ … ▶ filter 7 (−4) ▶ INPUT 7 ▶ local (−3 no socket on that port)"),
     ([lost(4, "conntrack", "prerouting", "dropped by raw PREROUTING rule 1"), lost(3, "conntrack", "prerouting", "lost in conntrack: table full")],
      60, " raw 10 ▶ conntrack 7 (−3 table full) (−4) ▶ … ▶ local"),
+    ([lost(3, "conntrack", "prerouting", "lost in conntrack: table full"), lost(99, "socket", "input", "no socket on that port", source="UdpNoPorts +99")],
+     40, " … ▶ conntrack 7 (−3 table full) ▶ …"),
 ])  # fmt: skip
 async def test_where_packets_are_lost_is_on_a_line_of_any_width(
     losses: list[Loss], width: int, line: str

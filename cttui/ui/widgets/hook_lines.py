@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cttui.diagnosis import active_rules
 from cttui.diagnosis.findings import by_rule, suspect
+from cttui.diagnosis.network import knocks
 from cttui.model import path
 from cttui.model.hooks import ActiveRule, Chain, Loss
 from cttui.model.safe import clean
@@ -90,8 +91,8 @@ _BY_RULE = 5
 def _weight(items: list[Item], at: int) -> int:
     """How much a step says: where packets are lost most, where nothing changed least."""
     item = items[at]
-    if any(is_fresh(loss) for loss in item.losses):
-        return 7
+    if fresh := [loss for loss in item.losses if is_fresh(loss)]:
+        return 7 + any(not knocks(loss.source) for loss in fresh)
     if any(loss.is_loss for loss in item.losses):
         return _BY_RULE if all(by_rule(loss) for loss in item.losses if loss.is_loss) else 6
     if at + 1 < len(items) and any(is_fresh(loss) for loss in items[at + 1].losses):

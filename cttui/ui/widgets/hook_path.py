@@ -8,6 +8,7 @@ from textual.message import Message
 
 from cttui.diagnosis import active_rules
 from cttui.diagnosis.findings import by_rule
+from cttui.diagnosis.network import knocks
 from cttui.model.hooks import Chain, HooksReading, Rule
 from cttui.model.safe import clean
 from cttui.model.words import counted
@@ -146,7 +147,7 @@ class HookPath(Rows):
         if self._near in fresh:
             near = self._near
         else:
-            near = max(fresh, key=lambda name: self._items[fresh[name]].packets or 0, default=())
+            near = max(fresh, key=lambda name: _gravity(self._items[fresh[name]]), default=())
         at = fresh.get(near, 0)
         seen = self.top <= at < self.top + self.visible_rows
         if not seen and self.has_focus and self._near is not None:
@@ -249,6 +250,10 @@ class HookPath(Rows):
             cells = (item.kind, re.sub(r"\s+", " ", what).strip().replace("|", "\\|"), item.packets, item.pps)
             rows.append("| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |")
         return "\n".join(rows)
+
+
+def _gravity(item: Item) -> tuple[bool, int]:
+    return any(not knocks(loss.source) for loss in item.losses), item.packets or 0
 
 
 def _rule_name(chain: Chain, rule: Rule) -> RuleName:
