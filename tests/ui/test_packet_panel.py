@@ -100,6 +100,12 @@ async def test_the_log_says_what_it_does_not_show() -> None:
     assert "No packets yet." in (await shown(PacketLog(), PacketPage(capturing=True), (80, 5)))[1]
 
 
+async def test_what_became_of_it_keeps_off_the_scroll_bar() -> None:
+    for width in (60, 80, 120):
+        lines = (await shown(PacketLog(), s.packets(20), (width, 6)))[1:]
+        assert all(line[-1] in "│┃" and line[-2] == " " for line in lines), lines
+
+
 @pytest.mark.parametrize(("left_s", "left_packets", "rate", "said"), [
     (590.0, 200_000, 10.0, "on for 10 min, P stops"), (42.4, 200_000, 0.0, "on for 42 s, P stops"),
     (590.0, 1_234, 500.0, "on for 1,234 more, P stops"), (None, 7, 0.0, "on for 7 more, P stops"), (None, None, 5.0, ""),

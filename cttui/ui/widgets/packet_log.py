@@ -244,7 +244,8 @@ class PacketLog(Rows):
             (f" {when:>12} ", "muted"),
             (pad(clean(fields.interface), interfaces) + f" {clean(direction):<{directions}} ", "label"),
         ]
-        room = width - sum(width_of(text) for text, _ in start)
+        edge = " " if self.total > self.visible_rows else ""  # beside the scroll bar
+        room = width - len(edge) - sum(width_of(text) for text, _ in start)
         flags = f"[{fields.flags}]" if fields.flags else fields.proto
         what = " ".join((f"{fields.source} > {fields.destination}", flags)) if fields.source else flags
         parts = [clean(part) for part in (what, f"len {fields.length}", fields.info) if part]
@@ -257,7 +258,7 @@ class PacketLog(Rows):
         if row.fate and state and width_of(body) + width_of(fate) + width_of(state) + 4 <= room:
             end = [("  ", ""), (state, "muted"), *end]
         taken = sum(width_of(text) for text, _ in end)
-        runs = [*start, (pad(_shorter(parts, room - taken), max(0, room - taken)), ""), *end]
+        runs = [*start, (pad(_shorter(parts, room - taken), max(0, room - taken)), ""), *end, (edge, "")]
         # While following, the newest is what Enter and l act on; it is marked where they are heard.
         if at == self.cursor and (self.has_focus or not self.following):
             return self.under_cursor(runs, width)
