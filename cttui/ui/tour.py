@@ -11,6 +11,7 @@ from textual.containers import Vertical
 
 from cttui.model.messages import FaultError
 from cttui.model.safe import clean
+from cttui.ui import keymap
 from cttui.ui.dialogs import Button, Buttons, Dialog
 from cttui.ui.prose import Prose
 from cttui.ui.session import Phase
@@ -39,6 +40,7 @@ class Tour(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space,n", "next", "Next", show=False),
         Binding("b", "burst", "Fire", show=False),
+        *keymap.bindings(("explain", "result", "journeys")),  # offered by the lines above and the captions
     ]
 
     def __init__(self, program: "Program") -> None:
@@ -142,6 +144,11 @@ class Tour(Dialog[None]):
     def action_next(self) -> None:
         """Do what the caption offers, then the next caption."""
         self.run_worker(self._next(), exclusive=False, group="tour")
+
+    def action_act(self, id_: str) -> None:
+        """Something to read of the dashboard's, over the tour."""
+        if not self._busy:
+            self._program.act(id_)
 
     def action_burst(self) -> None:
         """The dashboard's key, where the caption offers the same."""

@@ -224,6 +224,18 @@ async def test_the_tour_to_its_end() -> None:
         await d.until("3 Packets")
 
 
+async def test_keys_that_the_dashboard_offers_during_the_tour_work() -> None:
+    async with live(targets.sandbox(), (80, 24), tour=True) as d:
+        await d.until("1 of 5")
+        await d.press("enter")
+        await d.until("2 of 5")
+        for key, shown in (("v", "What the burst did"), ("f4", "Explained"), ("J", "Packets × stages")):
+            await d.press(key)
+            await d.until(shown)
+            await d.press("escape")
+            await d.until("2 of 5")
+
+
 async def test_leaving_stops_a_tale() -> None:
     async with live(targets.sandbox(), (80, 24)) as d:
         await _open(d, "policy-counters")
