@@ -124,26 +124,36 @@ class Confirm(Dialog[str | None]):
         self.dismiss(event.button or None)
 
 
-class Read(Dialog[None]):
-    """Something to read: help, an explanation, last words."""
+class Read(Dialog[str | None]):
+    """Something to read: help, an explanation, last words; the answer is the one of `offers` that was taken."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,f1,f4,question_mark", "dismiss_none", "Close", show=False)
     ]
 
-    def __init__(self, title: str, paragraphs: Sequence[str | tuple[str, str]]) -> None:
+    def __init__(
+        self, title: str, paragraphs: Sequence[str | tuple[str, str]], offers: Sequence[Button] = ()
+    ) -> None:
         super().__init__()
         self.title_text = title
         self._paragraphs = paragraphs
+        self._offers = offers
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide") as box:
             box.border_title = self.title_text
             yield Prose(self._paragraphs)
-            yield Buttons([Button("", "Esc", "close")])
+            yield Buttons([*self._offers, Button("", "Esc", "close")])
 
-    def on_buttons_pressed(self) -> None:
-        self.dismiss(None)
+    def on_key(self, event: events.Key) -> None:
+        for button in self._offers:
+            if button.key in (event.character, event.key.capitalize()):
+                event.stop()
+                self.dismiss(button.id)
+                return
+
+    def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
+        self.dismiss(event.button or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,13 +58,13 @@ def trace_words(reading: JourneysReading) -> str:
     return words + (" (trace messages lost)" if reading.lost else "")
 
 
-def ends_lines(reading: JourneysReading, key: str) -> "Paragraphs":
-    """Where traced packets ended, a line an end; `key` shows them one by one."""
+def ends_lines(reading: JourneysReading) -> "Paragraphs":
+    """Where traced packets ended, a line an end."""
     if not reading.total:
         return []
     many = reading.total + reading.capped
     of = f"{reading.total:,} of " if reading.capped else ""
-    out: Paragraphs = [(f"{'traced':<9} {of}{counted(many, 'packet')} ({key} shows each one's way)", "value")]
+    out: Paragraphs = [(f"{'traced':<9} {of}{counted(many, 'packet')}", "value")]
     good = ("delivered", "sent")
     out += [
         (f"          {n:,} {clean(end)}", "right" if end in good else "error-text") for end, n in reading.ends

@@ -182,9 +182,13 @@ class ProbeActions:
             self.app.say(faults.summary(job))
             return
         lines = questions.result_lines(result, self._title if job.kind == "fire" else "")
-        if job.kind == "fire" and self.dashboard.journeys is not None:
-            lines += journey_text.ends_lines(self.dashboard.journeys, self.app.key("journeys"))
-        self.app.push_screen(Read("What the burst did", lines))
+        offers = []
+        if job.kind == "fire" and (journeys := self.dashboard.journeys) is not None and journeys.total:
+            lines += journey_text.ends_lines(journeys)
+            offers = [Button("journeys", self.app.key("journeys"), "each packet's way")]
+        self.app.push_screen(
+            Read("What the burst did", lines, offers), callback=lambda to: self.app.act(to) if to else None
+        )
 
     def adopt(self, job: Job) -> None:
         """Take a tale's burst for the last one: what the dashboard says of the last burst it says of this."""

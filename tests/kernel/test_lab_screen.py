@@ -234,6 +234,12 @@ async def test_keys_that_the_dashboard_offers_during_the_tour_work() -> None:
             await d.until(shown)
             await d.press("escape")
             await d.until("2 of 5")
+        await d.press("v")
+        await d.until("J  each packet's way")
+        await d.press("J")
+        await d.until("Packets × stages")
+        await d.press("escape")
+        await d.until("2 of 5")
 
 
 async def test_leaving_stops_a_tale() -> None:

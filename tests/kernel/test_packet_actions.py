@@ -22,7 +22,7 @@ async def test_a_burst_is_traced_and_its_packets_lead_to_their_flows(monkeypatch
         await d.press("b")
         await d.until("traced 10: 10 delivered")
         await d.press("v")
-        await d.until("J shows each one's way")
+        await d.until("J  each packet's way")
         await d.press("escape", "J")
         await d.until("10 packets traced: 10 delivered")
         assert "mangle PREROUTING  rule 1" in d.text and "raw PREROUTING     rule 1: -j CT" in d.text
