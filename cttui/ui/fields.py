@@ -38,6 +38,10 @@ class Field(Input):
         selected, self.cursor_position = self.selection, 0
         self.selection = selected  # with what a dialog selected to be typed over
 
+    def on_blur(self) -> None:
+        """Where nobody types, a line is read from its beginning."""
+        self.scroll_to(0, 0, animate=False, force=True, immediate=True)
+
     def on_resize(self) -> None:
         if self.has_focus:
             self.on_focus()

@@ -53,6 +53,9 @@ async def test_what_does_not_fit_is_marked_at_the_end_that_is_cut() -> None:
         assert shown[0].startswith("…") and shown[0].endswith("6789 ")
         assert shown[1].startswith("0123") and shown[1].endswith("…")
         assert shown[2] == shown[0]
+        app.set_focus(None)
+        await pilot.pause()
+        assert field.render_line(0).text.startswith("0123"), "where nobody types, the beginning is in view"
         field.value = "short"
         await pilot.pause()
         assert field.render_line(0).text.startswith("short ") and "…" not in field.render_line(0).text
