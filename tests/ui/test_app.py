@@ -284,7 +284,7 @@ async def test_the_palette_finds_by_name_id_key_and_help(play: Play) -> None:
     async with play("ten-syns", (100, 30)) as d:
         await d.until("fire the recorded burst", asking=False)
         for typed, found in (("freeze", "freeze  (space)"), ("rule-order", "order  (o)"), ("F4", "explain  (F4)"),
-                             ("pcapng", "export  (E)"), ("hottest", "order  (o)")):  # fmt: skip
+                             ("pcapng", "export  (E)"), ("rate lower", "slower  (-)")):  # fmt: skip
             await d.press("ctrl+p")
             d.app.screen.query_one(Input).value = typed  # at once: its beginnings match too
             await d.until(found, asking=False)
