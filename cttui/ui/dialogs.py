@@ -229,7 +229,7 @@ class Menu(Rows):
             here = i == self.cursor
             text = f"{'▸' if here else ' '}{mark}{pad(entry.label, label)}  "
             rest = room - width_of(text)
-            about = pad(clip_words(entry.help, rest), max(0, rest))
+            about = pad(clip_words(entry.help, rest - (self.total > height)), max(0, rest))
             style = self.cursor_style if here else ""
             lines.append(((text, style), (about, style or "muted")))
         return self.scrollbar(lines, width)
