@@ -31,16 +31,19 @@ def wrap(text: str, width: int, style: str = "") -> list[Line]:
 
 
 class _Wrapper(textwrap.TextWrapper):
-    """A word longer than a line, as scapy's notation is, goes on below behind one of its signs."""
+    """A word longer than a line, as scapy's notation is, goes on below behind one of its signs: between layers
+    rather than fields, between fields rather than the ends of a range."""
 
     def _handle_long_word(
         self, reversed_chunks: list[str], cur_line: list[str], cur_len: int, width: int
     ) -> None:
         room = max(1, width - cur_len)
         word = reversed_chunks[-1]
-        at = 1 + max(word.rfind(sign, 0, room) for sign in ",/)")
-        if at <= room // 2:
-            at = room
+        depth, least, at = 0, len(word), room
+        for i, sign in enumerate(word[:room]):
+            depth += (sign in "([") - (sign in ")]")
+            if sign in ",/" and i >= room // 2 and depth <= least:
+                least, at = depth, i + 1
         cur_line.append(word[:at])
         reversed_chunks[-1] = word[at:]
 

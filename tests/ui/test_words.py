@@ -267,7 +267,16 @@ def samples_target() -> Target:
 def test_a_word_longer_than_a_line_goes_on_behind_one_of_its_signs() -> None:
     notation = 'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,flags="S")'
     lines = [line[0][0] for line in wrap(notation, 75)]
-    assert lines == ['IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,', 'flags="S")']
+    assert lines == [
+        'IP(src="198.51.100.2",dst="192.0.2.1")/', 'TCP(sport=(10000,10009),dport=80,flags="S")',
+    ], "between layers rather than fields"  # fmt: skip
+    assert [line[0][0] for line in wrap("TCP(dport=80,sport=RandNum(1024,65535))", 34)] == [
+        "TCP(dport=80,sport=RandNum(1024,", "65535))",
+    ], "but not where half a line would be left"  # fmt: skip
+    flood = "TCP(flags=2,dport=80,sport=RandNum(1024,65535))"
+    assert [line[0][0] for line in wrap(flood, 40)] == [
+        "TCP(flags=2,dport=80,", "sport=RandNum(1024,65535))",
+    ], "between fields rather than the ends of a range"  # fmt: skip
     assert [line[0][0] for line in wrap("x" * 25, 10)] == ["x" * 10, "x" * 10, "x" * 5]
 
 
