@@ -42,7 +42,8 @@ def headline(
             cause = brief = f"lost, perhaps by {suspect(worst)}"
         elif cause == "unknown":
             brief = "lost, cause unknown"
-            cause = f"lost behind “{clean(place_name(worst.after))}”, cause unknown"
+            where = clean(place_name(worst.after))
+            cause = f"lost {where if where.startswith('after ') else f'behind “{where}”'}, cause unknown"
         elif (worst.source.startswith("drop ") and full) or "table full" in cause:
             brief = "lost in conntrack: table full"
             cause = brief if going or more else f"{brief} (no rule dropped them)"
