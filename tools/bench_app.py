@@ -248,6 +248,8 @@ def keys() -> None:
             t.drain(3)
             os.write(t.fd, b"b")
             t.drain(1.5)
+            os.write(t.fd, b"j")  # or the first Home would find the cursor where it goes
+            t.drain(0.5)
             steps, ends, missed = [], [], 0
             home = b"\x1b[H"
             for key in 6 * [home, *9 * [b"j"], *8 * [b"k"], b"G", *9 * [b"k"], *8 * [b"j"]]:

@@ -15,6 +15,7 @@ from cttui.model.flow import Flow
 from cttui.ui import theme
 from cttui.ui.cells import Cells
 from cttui.ui.lines import width_of
+from cttui.ui.widgets import flow_table
 from cttui.ui.widgets.flow_columns import BY_ID, NARROW, shares
 from cttui.ui.widgets.flow_table import FlowTable
 
@@ -326,6 +327,27 @@ async def test_the_cursor_does_not_wait_for_rows_that_are_late() -> None:
         )
         app.answer()
         assert app.table.selected is not None and ":10499" in lines(app)[-1]
+
+
+async def test_where_rows_were_late_the_next_key_does_not_wait_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = Host([s.flow(i) for i in range(500)])
+    async with app.run_test(size=(80, 12)) as pilot:
+        await begun(app, pilot)
+        app.mute = True
+        app.table.action_last()
+        assert ":1000" in app.table.as_text(), "the rows may still come in time"
+        monkeypatch.setattr(flow_table, "LATE_S", 0.0)
+        app.answer()
+        monkeypatch.setattr(flow_table, "LATE_S", 60.0)
+        app.table.action_first()
+        assert app.table._lines[2][0][1] == "cursor"
+        assert all(line.strip(" …│┃") == "" for line in lines(app)[2:])
+        app.answer()
+        assert ":10000" in lines(app)[2]
+        app.table.action_last()
+        assert ":10000" in lines(app)[2], "they were in time"
 
 
 async def test_widths_set_by_hand_hold_and_the_others_give_way() -> None:

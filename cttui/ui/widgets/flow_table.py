@@ -25,7 +25,8 @@ from cttui.ui.widgets.flow_lines import MARKER, Layout, flow_line, gap_line, hea
 from cttui.ui.widgets.flow_marks import FlowMarks
 
 LATE_S = 0.012
-"""How long a key waits for its rows; then the cursor is painted where they will be."""
+"""How long a key waits for its rows; then the cursor is painted where they will be. At once where the last ones were
+later than that."""
 
 
 class FlowTable(Rows):
@@ -90,6 +91,8 @@ class FlowTable(Rows):
         self._chasing = False
         self._wanted = False
         """Rows were asked for, and the question is still to come."""
+        self._wanted_at: float | None = None
+        self._slow = False
         self._late: Timer | None = None
         self._gaps = False
         """Rows that have not come are shown as gaps."""
@@ -171,7 +174,10 @@ class FlowTable(Rows):
             self.post_message(self.Moved(self, under))
         # Under churn the followed flow may be elsewhere again in each answer: chase it every other time, or
         # question and answer would take turns without a pause.
-        self._chasing = not self._covered(self.top) and not self._chasing
+        covered = self._covered(self.top)
+        if covered and self._wanted_at is not None:
+            self._slow, self._wanted_at = time.monotonic() - self._wanted_at > LATE_S, None
+        self._chasing = not covered and not self._chasing
         if self._chasing and not self._wanted:
             self._want()
         self.paint()
@@ -225,6 +231,7 @@ class FlowTable(Rows):
     def _want(self) -> None:
         if min(self.visible_rows, self.total - max(0, self.top)) > 0 and not self._covered(self.top):
             self._wanted = True
+            self._wanted_at = self._wanted_at or time.monotonic()
             self.post_message(self.WindowWanted(self))
 
     def moved(self, by_hand: bool) -> None:
@@ -239,7 +246,12 @@ class FlowTable(Rows):
         self._want()
         if self._late is not None:
             self._late.stop()
-        self._late = None if self._covered(self.top) else self.set_timer(LATE_S, self._show_gaps)
+        self._late = None
+        if not self._covered(self.top):
+            if self._slow:
+                self._gaps = True  # painted with what moved
+            else:
+                self._late = self.set_timer(LATE_S, self._show_gaps)
 
     def _show_gaps(self) -> None:
         if not self._covered(self.top):
