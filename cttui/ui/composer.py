@@ -5,6 +5,7 @@ The line is the burst; presets write it, the form reads it and writes it back.
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -190,7 +191,8 @@ class Composer(Dialog[Burst | None]):
 
     def _check(self) -> None:
         """Have scapy's fields look at the line: milliseconds, but for its import."""
-        self.run_worker(self._ask_scapy(self._line), exclusive=True, group="check")
+        # A coroutine made here would never be awaited where the next letter cancels its worker before it begins.
+        self.run_worker(partial(self._ask_scapy, self._line), exclusive=True, group="check")
 
     async def _ask_scapy(self, line: str) -> None:
         try:
