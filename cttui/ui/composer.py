@@ -5,7 +5,6 @@ The line is the burst; presets write it, the form reads it and writes it back.
 
 import asyncio
 from dataclasses import replace
-from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -192,9 +191,10 @@ class Composer(Dialog[Burst | None]):
     def _check(self) -> None:
         """Have scapy's fields look at the line: milliseconds, but for its import."""
         # A coroutine made here would never be awaited where the next letter cancels its worker before it begins.
-        self.run_worker(partial(self._ask_scapy, self._line), exclusive=True, group="check")
+        self.run_worker(self._ask_scapy, exclusive=True, group="check")
 
-    async def _ask_scapy(self, line: str) -> None:
+    async def _ask_scapy(self) -> None:
+        line = self._line
         try:
             await asyncio.to_thread(checked, line)
         except ComposeError as e:
