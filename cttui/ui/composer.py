@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import replace
 from typing import ClassVar
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -188,12 +189,10 @@ class Composer(Dialog[Burst | None]):
         else:
             self._check()
 
-    def _check(self) -> None:
+    # Not a coroutine for run_worker: where the next letter cancels its worker early, nobody would await it.
+    @work(exclusive=True, group="check")
+    async def _check(self) -> None:
         """Have scapy's fields look at the line: milliseconds, but for its import."""
-        # A coroutine made here would never be awaited where the next letter cancels its worker before it begins.
-        self.run_worker(self._ask_scapy, exclusive=True, group="check")
-
-    async def _ask_scapy(self) -> None:
         line = self._line
         try:
             await asyncio.to_thread(checked, line)
