@@ -161,7 +161,7 @@ def test_connections_that_nobody_answers_are_told(half: int, tcp: int, told: boo
 
 
 @pytest.mark.parametrize(("one", "what", "said"), [
-    (loss(3000, "no socket on that port", "UdpNoPorts +3000"), "3,000 packets were lost: no socket on that port.", "3,000 packets lost: no socket on that port"),
+    (loss(3000, "no socket on that port", "UdpNoPorts +3000"), "3,000 packets were refused: no socket on that port.", "3,000 packets refused: no socket on that port"),
     (loss(1, "dropped by conntrack; why", "drop +1"), "1 packet was dropped by conntrack; why.", "1 packet dropped by conntrack; why"),
     (loss(2, "unknown", ""), "2 packets were lost, and no counter says why.", "2 packets lost after raw, cause unknown"),
 ])  # fmt: skip

@@ -265,8 +265,13 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
         return Finding(
             level, f"{packets(loss.packets)} {were} lost, and no counter says why{going}.", (where,)
         )
-    said = cause if cause.startswith(VERBS) else f"lost: {cause}"
+    said = cause if cause.startswith(VERBS) else f"{verb(cause)}: {cause}"
     return Finding(level, f"{packets(loss.packets)} {were} {said}{going}.", (where,))
+
+
+def verb(cause: str) -> str:
+    """What became of packets: those that met no socket were delivered to UDP, which refuses them."""
+    return "refused" if cause.startswith("no socket") else "lost"
 
 
 def going_on(loss: Loss) -> str:

@@ -15,6 +15,7 @@ from cttui.diagnosis.findings import (
     is_full_at_times,
     packets,
     suspect,
+    verb,
 )
 from cttui.model.hooks import Loss
 from cttui.model.messages import Result
@@ -48,7 +49,7 @@ def headline(
             brief = "lost in conntrack: table full"
             cause = brief if going or more else f"{brief} (no rule dropped them)"
         elif not cause.startswith(VERBS):
-            cause, brief = f"lost: {cause.partition(': ')[0]}", f"lost: {brief}"
+            cause, brief = f"{verb(cause)}: {cause.partition(': ')[0]}", f"{verb(cause)}: {brief}"
         many = packets(worst.packets)
         return fitting(
             f"{many} {cause}{more}{going}", f"{many} {brief}{more}{going}", f"{many} {brief}{going}"

@@ -276,7 +276,7 @@ async def test_a_loss_is_told_where_no_hooks_are_on_screen(
             await d.pilot.pause(0.3)
         await d.press("f4")
         await d.until("Explained")
-        assert "10 packets were lost: no socket on that port" in d.text
+        assert "10 packets were refused: no socket on that port" in d.text
 
 
 # ------------------------------------------------------------ the composer

@@ -330,7 +330,7 @@ async def test_what_no_socket_took_is_said_alike_of_loss_and_journeys() -> None:
     async with live(targets.sandbox(), (80, 24)) as d:
         d.app.probe_actions._burst = Burst('IP()/UDP(sport=(20000,20009),dport=9999)/"cttui"')
         await d.press("b")
-        await d.until("10 packets lost: no socket on that port")
+        await d.until("10 packets refused: no socket on that port")
         await d.until("traced 10: 10 in UDP: no socket on that port")
         await d.press("v")
         await d.until("10 in UDP: no socket on that port")
