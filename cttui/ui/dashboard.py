@@ -248,7 +248,10 @@ class Dashboard(Panels):
         self.query_one(KeyBar).show(self.footer())
 
     def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
-        self._act(event.action)
+        if self.typing:
+            self.app.simulate_key(event.action)
+        else:
+            self._act(event.action)
 
     def on_rows_window_wanted(self, event: Rows.WindowWanted) -> None:
         if event.rows is self.flows:

@@ -16,6 +16,11 @@ from cttui.ui.fields import Field, Says
 from cttui.ui.lines import Line
 
 PROMPT = " / "
+KEYS = [
+    ("enter", "Enter", "keep it"), ("escape", "Esc", "take it back"), ("tab", "Tab", "complete"),
+    ("up", "↑", "an earlier one"),
+]  # fmt: skip
+"""(key, its name, what it does) for the last line: the usual ones would be typed."""
 EXAMPLES = (
     "src=10.0.0.0/8  dport=443,8000-8999  state=SYN_SENT  unreplied  nat  not assured  bytes>1M  timeout<10"
 )

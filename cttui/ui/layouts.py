@@ -170,8 +170,17 @@ class Panels(Screen[None]):
             self.settle_panels()
             self.poke()
 
+    @property
+    def typing(self) -> bool:
+        """Whether keys go to the filter's field."""
+        return self.focused is not None and self.focused.id == "filter-field"
+
     def footer(self) -> list[tuple[str, str, str]]:
-        """What the last line offers for the panel in focus."""
+        """What the last line offers for the panel in focus, or while a filter is typed."""
+        if self.typing:
+            from cttui.ui.filter_bar import KEYS  # not needed for the first frame
+
+            return list(KEYS)
         return actions.footer(self.panel, self.state.situation, self._keys())
 
     def _keys(self) -> dict[str, str]:

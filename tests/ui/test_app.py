@@ -177,6 +177,19 @@ async def test_filter_is_judged_as_it_is_typed(play: Play) -> None:
         assert d.app.view.filter == ""
 
 
+async def test_the_last_line_offers_what_a_filter_takes(play: Play) -> None:
+    async with play("ten-syns", (80, 24)) as d:
+        await d.until("fire the recorded burst")
+        await d.press("slash")
+        last = d.text.split("\n")[-1]
+        assert " ".join(last.split()) == "Enter keep it Esc take it back Tab complete ↑ an earlier one"
+        await d.press("b")
+        assert "/ b" in d.text and d.app.dashboard.burst is None
+        await d.pilot.click(KeyBar, offset=(last.index("Esc"), 0))
+        await d.pilot.pause()
+        assert "b burst" in d.text.split("\n")[-1] and d.app.dashboard.panel == "flows"
+
+
 async def test_a_filter_typed_faster_than_it_opens(play: Play) -> None:
     """A terminal gives what is typed or pasted behind `/` in one read: no letter of it is a command."""
     async with play("ten-syns", (80, 24)) as d:
