@@ -146,6 +146,7 @@ class Composer(Dialog[Burst | None]):
     def on_resize(self) -> None:
         self.set_class(self.app.size.width >= ROOMY, "roomy")
         self.query_one("#presets", Menu).show(self._entries())
+        self.call_after_refresh(self._say)  # its ^ stands in a line of this width
 
     # ------------------------------------------------------------ reading what stands there
 

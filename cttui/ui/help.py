@@ -23,7 +23,7 @@ ABOUT: dict[str, tuple[str, str]] = {
         "Hooks: the path of a packet",
         "What a packet meets, in its order, with what each step counted. conntrack stands where it works: after "
         "raw, before mangle. A number with a minus is what one step counted and the next did not: those packets "
-        "died there; ✗, or red, where no rule meant them to.",
+        "ended there, ✗ where no rule meant them to. A rule that drops and has counted is red, too.",
     ),
     "packets": (
         "Packets: a log as tcpdump writes it",

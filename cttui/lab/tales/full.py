@@ -12,7 +12,7 @@ TABLE_FULL = Tale(
     story=(
         "The table is filled until seven slots are left. Then ten SYNs arrive.",
         "Both counters stand where they stood before: one before conntrack, one after it.",
-        "Nothing in the rules drops anything. Watch the difference between the two.",
+        "No rule drops any of them. Watch the difference between the two.",
     ),
     steps=(
         Step(
