@@ -89,6 +89,11 @@ class TunableTable(Rows):
         self._chosen(self.current)
 
 
+CHANGE, CLOSE = Button("enter", "Enter", "change"), Button("", "Esc", "close")
+KEEP, UNDO = Button("keep", "K", "keep"), Button("undo", "U", "undo")
+"""Of a setting that goes back by itself."""
+
+
 class Tunables(Dialog[None]):
     """The settings of the target on screen. `do` sends an action, `fill_to` leaves free slots; both raise
     FaultError where that is refused."""
@@ -122,10 +127,7 @@ class Tunables(Dialog[None]):
             yield TunableTable(self._chosen, self._pointed)
             yield Help()
             yield Says(id="said")
-            yield Buttons(
-                [Button("enter", "Enter", "change"), Button("keep", "K", "keep"), Button("undo", "U", "undo"),
-                 Button("", "Esc", "close")]
-            )  # fmt: skip
+            yield Buttons([CLOSE])
 
     # ------------------------------------------------------------ asking
 
@@ -176,6 +178,9 @@ class Tunables(Dialog[None]):
         elif tunable is not None and not tunable.writable:
             said = f"{said} Not to be changed here: {clean(tunable.why)}"
         self.query_one(Help).say(said)
+        change = [CHANGE] if name == FREE or (tunable is not None and tunable.writable) else []
+        pending = [KEEP, UNDO] if tunable is not None and tunable.reverts_to else []
+        self.query_one(Buttons).show([*change, *pending, CLOSE])
 
     def on_buttons_pressed(self, event: Buttons.Pressed) -> None:
         match event.button:
