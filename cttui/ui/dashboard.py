@@ -92,6 +92,8 @@ class Dashboard(Panels):
         self._whole_at = time.monotonic()
         before = self.answer
         self.answer = answer
+        if before is None:
+            self._say_no_groups()
         for figure in self._figures:
             figure.show(answer.table)
         self.statistics.show(answer.table)
@@ -135,6 +137,11 @@ class Dashboard(Panels):
         self._follow_settings(answer)
         self.say()
         self.tick(None)
+
+    def _say_no_groups(self) -> None:
+        none = "Not read yet." if self.answer is None else "Nothing to group."
+        self.groups.empty = [faults.cannot(self.state.welcome, "ctnetlink") or none]
+        self.groups.paint()
 
     def show_detail(self) -> None:
         """The flow under the cursor in the detail panel, where that is on screen."""
@@ -209,8 +216,7 @@ class Dashboard(Panels):
             self.say()
         self.hooks.unread = faults.cannot(state.welcome, "rules") or "Not read yet."
         self.hooks.paint()
-        self.groups.empty = [faults.cannot(state.welcome, "ctnetlink") or "Nothing to group."]
-        self.groups.paint()
+        self._say_no_groups()
         self.query_one(Header).show(state)
         self.query_one(KeyBar).show(self.footer())
         self.settle_panels()

@@ -185,7 +185,7 @@ def big_numbers(answer: Answer, job: Job | None) -> list[tuple[str, str, str]]:
         out.append((f"{result.sent:,}", "sent", ""))
         out += [(f"{n:,}", name, "") for name, n in prerouting(result)]
         lost = result.stats.get("drop", 0)
-        out.append((f"{lost:,}", "dropped", "level-full" if lost else ""))
+        out.append((f"{lost:,}", "drop", "level-full" if lost else ""))
     elif table.rates.get("drop"):
         out.append((f"{table.rates['drop']:,.0f}", "drops a second", "level-full"))
     return out

@@ -128,7 +128,7 @@ def test_summary_in_one_line() -> None:
 def test_a_room_is_told_numbers_of_packets_only_after_a_burst() -> None:
     answer = Answer(seq=1, at=0.0, table=samples.table(count=10, filler=0, rates={}), health=Health())
     told = {label: number for number, label, _ in faults.big_numbers(answer, Job(id=1, kind="fire", state="done", result=FULL))}  # fmt: skip
-    assert (told["sent"], told["raw"], told["mangle"], told["dropped"]) == ("10", "10", "7", "3")
+    assert (told["sent"], told["raw"], told["mangle"], told["drop"]) == ("10", "10", "7", "3")
     filled = Job(id=2, kind="fill", state="done", result=Result(answer="7 free."))
     assert [label for _, label, _ in faults.big_numbers(answer, filled)] == ["entries", "free slots"]
 
