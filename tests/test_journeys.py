@@ -1,6 +1,7 @@
 """Trace messages made up, put together to journeys: ids that come again, batches that cut, every kind of end."""
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -269,6 +270,15 @@ def test_a_packet_may_still_be_under_way(feed: Feed) -> None:
     feed.send(feed.start(1), *feed.passed(1, RAW, BEFORE))
     assert feed.read(now_ns=2000).ends == [("under way", 1)]
     assert feed.read(now_ns=2000).journeys[0].end == "under way"
+
+
+def test_the_log_says_nothing_of_a_packet_under_way(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed.journeys.since_ns = 500
+    feed.send(feed.start(1, 1000, time_ns=1000), *feed.passed(1, RAW, BEFORE))
+    monkeypatch.setattr("cttui.probe.journeys.time", SimpleNamespace(time_ns=lambda: 2000))
+    assert feed.journeys.fate(900, tcp(1000), alone) == "", "it was called lost behind its last message"
+    monkeypatch.undo()
+    assert feed.journeys.fate(900, tcp(1000), alone) != ""
     assert feed.read(now_ns=10**12).ends[0][0].startswith("in conntrack")
     feed.journeys.settle()
     assert feed.read(now_ns=2000).ends[0][0].startswith("in conntrack")

@@ -228,7 +228,7 @@ class Journeys:
         return [(sentence, n) for sentence, n in counts.most_common() if n]
 
     def fate(self, time_ns: int, data: bytes, alike: Alike) -> str:
-        """Where the packet of the log with these bytes ended, "" if it was not traced or that can't be told.
+        """Where the packet of the log with these bytes ended, "" if it was not traced or that can't be told (yet).
 
         Of packets that are equal to the last header bit the first ones captured since `since_ns` are the traced
         ones, in that order; `alike` says which of them this is.
@@ -240,12 +240,14 @@ class Journeys:
         if len(found) > 1 or len(self) >= self.most:
             place = None if self.evidence.lost else alike(self.since_ns)
             if place is None or place.among < len(found):  # some of them are not there to be counted
+                if any(self._under_way(at, time.time_ns()) for at in found):
+                    return ""
                 ends = {self._end_of(at).sentence for at in found}
                 return ends.pop() if place is not None and len(ends) == 1 else ""
             if place.number >= len(found):
                 return ""
             at = found[place.number]
-        if not may_be_traced(time_ns, self._packets[at].time_ns):
+        if not may_be_traced(time_ns, self._packets[at].time_ns) or self._under_way(at, time.time_ns()):
             return ""
         return self._end_of(at).sentence
 
