@@ -8,6 +8,7 @@ from textual import events
 
 from cttui.model.messages import Answer, Ask, Fault, Job, Notice
 from cttui.model.packet import JourneysReading, PacketPage
+from cttui.model.words import counted
 from cttui.ui import actions, faults
 from cttui.ui.bars import Header, KeyBar, cost_words
 from cttui.ui.layouts import Banner, Detail, Panels
@@ -92,14 +93,13 @@ class Dashboard(Panels):
         self._whole_at = time.monotonic()
         before = self.answer
         self.answer = answer
-        if before is None:
-            self._say_no_groups()
         for figure in self._figures:
             figure.show(answer.table)
         self.statistics.show(answer.table)
         if answer.table.filler:
             self.trouble = None  # it was filled after all
         page = answer.flows if flows else None
+        self._say_no_groups(page.fillers_hidden if page is not None else 0)
         why = faults.why_empty(
             answer.table, self.state.welcome, filter_text=self.view.whole_filter, held=answer.table.held,
             fillers_hidden=page.fillers_hidden if page else 0, key=self._key,
@@ -138,10 +138,14 @@ class Dashboard(Panels):
         self.say()
         self.tick(None)
 
-    def _say_no_groups(self) -> None:
+    def _say_no_groups(self, fillers_hidden: int = 0) -> None:
         none = "Not read yet." if self.answer is None else "Nothing to group."
-        self.groups.empty = [faults.cannot(self.state.welcome, "ctnetlink") or none]
-        self.groups.paint()
+        if fillers_hidden:
+            none = f"Nothing but {counted(fillers_hidden, 'filler')}: {self._key('fillers')} shows them."
+        said = [faults.cannot(self.state.welcome, "ctnetlink") or none]
+        if said != self.groups.empty:
+            self.groups.empty = said
+            self.groups.paint()
 
     def show_detail(self) -> None:
         """The flow under the cursor in the detail panel, where that is on screen."""

@@ -225,7 +225,8 @@ class Panels(Screen[None]):
             fault.focus()
             return
         focused = self.focused
-        if focused is None or not focused.is_on_screen or not focused.display:
+        # Not by what is on screen: under a dialog that says where panels were before the terminal was resized.
+        if focused is None or not focused.display or (self.panel and not self.shown(self.panel)):
             for panel in (self.zoomed, "flows", *PANELS):
                 if panel and self.shown(panel):
                     self.set_focus(self.query_one(f"#{panel}"))
