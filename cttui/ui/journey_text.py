@@ -18,7 +18,7 @@ MARKS: dict[str, tuple[str, str]] = {
     "vanished": ("?", "level-warn"), "unknown": ("–", "level-warn"),
 }  # fmt: skip
 """Cell of JourneysReading.stages → (mark, style)."""
-LEGEND = "✓ passed  ✗ dropped here  · not reached  ? vanished here  – not known"
+LEGEND = "✓ passed  ✗ dropped here  · not met  ? vanished here  – not known"
 _SHORT = {"PREROUTING": "PRE", "POSTROUTING": "POST", "INPUT": "IN", "OUTPUT": "OUT", "FORWARD": "FWD",
           "prerouting": "pre", "postrouting": "post", "input": "in", "output": "out", "forward": "fwd"}  # fmt: skip
 _LABEL = 10

@@ -154,7 +154,7 @@ class PacketActions:
         """Only the packets of the flow under the cursor, in the log."""
         flow = self.dashboard.flows.selected
         if flow is None:
-            self.app.say("There is no flow under the cursor.")
+            self.app.say("There is no flow under the cursor.", "warning")
             return
         self.show_packets_of(flow.key)
 
@@ -172,7 +172,7 @@ class PacketActions:
         """The flow of the packet under the cursor."""
         packet = self.dashboard.packets.selected
         if packet is None:
-            self.app.say("There is no packet under the cursor.")
+            self.app.say("There is no packet under the cursor.", "warning")
             return
         await self.open_flow(packet.flow_key)
 
@@ -188,7 +188,7 @@ class PacketActions:
         rows = answer.flows.rows if answer is not None and answer.flows is not None else []
         flow = next((row for row in rows if row.key == key), None)
         if flow is None:
-            self.app.say(faults.no_flow(answer or self.dashboard.answer))
+            self.app.say(faults.no_flow(answer or self.dashboard.answer), "warning")
             return
         self.app.push_screen(FlowDetail(flow, self.app.pasts, self.app.copy_text, self.show_packets_of))
 

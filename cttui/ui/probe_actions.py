@@ -175,7 +175,7 @@ class ProbeActions:
         """What the last burst did, whole."""
         job = self.dashboard.burst
         if job is None or job.result is None:
-            self.app.say(f"No burst yet: {self.app.key('fire')} fires one.")
+            self.app.say(f"No burst yet: {self.app.key('fire')} fires one.", "warning")
             return
         result = job.of_packets
         if result is None:
@@ -199,7 +199,7 @@ class ProbeActions:
         if self.write_actions.stop():
             return
         if not self._job:
-            self.app.say("Nothing is running.")
+            self.app.say("Nothing is running.", "warning")
             return
         await self.app.do(Cancel(job=self._job))
 

@@ -61,7 +61,7 @@ class WriteActions:
         self._need_writes()
         flow = self.app.dashboard.flows.selected
         if flow is None:
-            self.app.say("There is no flow under the cursor.")
+            self.app.say("There is no flow under the cursor.", "warning")
             return
         title, paragraphs = questions.delete_question(flow, conntrack_line(flow), sandbox=self._sandbox)
         await self._confirmed(title, paragraphs, "delete", [flow])
