@@ -86,6 +86,8 @@ class Session:
         self._greeted = asyncio.Event()
         self._busy_until = 0.0
         self._running_jobs = False
+        self._only_jobs = False
+        """The next question is asked for the sake of a job that goes on under a frozen picture."""
         self._answered_at = 0.0
         self._took_s = 0.0
         self._moment = 0.0
@@ -214,6 +216,7 @@ class Session:
         finally:
             self._took_s = time.monotonic() - self.waiting_since
             self.waiting_since = None
+        only_jobs, self._only_jobs = self._only_jobs, False
         before, now = self._running_jobs, time.monotonic()
         self._running_jobs = any(job.state == "running" for job in answer.jobs)
         if self._running_jobs and not before:
@@ -223,6 +226,8 @@ class Session:
         if self.state.target != target or ask.at != self.moment:
             return  # of another target, or asked before the picture was frozen or let go
         if self.state.phase is Phase.FROZEN:
+            if only_jobs and self._running_jobs:
+                return  # nobody asked for another look: only the job's end is told
             self._held = answer = _still(self._held, answer)
         elif self.state.phase is not Phase.LIVE:
             return
@@ -252,10 +257,12 @@ class Session:
         elif self._running_jobs and self.state.phase is Phase.FROZEN:
             # The picture stands still, the job goes on.
             wait = max(0.0, asked_at + 1 / self.state.hz - time.monotonic())
+            self._only_jobs = True
         try:
             async with asyncio.timeout(wait):
                 await self._wake.wait()
                 self._wake.clear()
+                self._only_jobs = False
         except TimeoutError:
             pass
 
