@@ -99,7 +99,8 @@ class Dashboard(Panels):
         if answer.table.filler:
             self.trouble = None  # it was filled after all
         page = answer.flows if flows else None
-        self._say_no_groups(page.fillers_hidden if page is not None else 0)
+        if page is not None:  # a screen above that asks for other rows says nothing of hidden fillers
+            self._say_no_groups(page.fillers_hidden)
         why = faults.why_empty(
             answer.table, self.state.welcome, filter_text=self.view.whole_filter, held=answer.table.held,
             fillers_hidden=page.fillers_hidden if page else 0, key=self._key,
