@@ -8,6 +8,7 @@ progress on stdout. SIGTERM ends the burst under way or, between bursts, the pro
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import struct
@@ -131,6 +132,8 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is for the UI
     from cttui.probe.wire import Tun, Veth  # loads numpy: after the signals are in order
+
+    gc.disable()  # nothing here makes cycles, and a view a packet has it look for some all the time
 
     def report(progress: FireReport) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(progress) + b"\n")

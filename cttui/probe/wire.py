@@ -10,7 +10,10 @@ import errno
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Sequence
+from itertools import repeat
+from operator import length_hint
 from typing import Any, Protocol
 
 import numpy as np
@@ -92,11 +95,12 @@ class Tun:
         write, fd, rows, patience = os.write, self._fd, self._rows, _Patience()
         refused, at = 0, first
         while at < last:
+            left = iter(rows[at:last])
             try:
-                for row in rows[at:last]:
-                    write(fd, row)
-                    at += 1
+                deque(map(write, repeat(fd), left), maxlen=0)  # no bytecode between two packets
+                at = last
             except OSError as e:
+                at = last - length_hint(left) - 1  # the one refused has been taken
                 if e.errno in BUSY:
                     patience.wait(fd)
                     continue
