@@ -25,9 +25,10 @@ DUTY = 0.10
 SHORTEST_S = 1.0
 COSTLY_S = 0.05
 """A whole dump that takes longer is worth a filtered one beside it."""
-REST_S = 0.02
+REST_S = 0.01
 """Rest after a batch of events that was not full. A batch costs 0.8 ms before its first event, so that to follow
-1,000 new flows a second one by one takes 70 % of a core, and with rests 10 %. Whoever asks meanwhile drains first."""
+1,000 new flows a second one by one takes 70 % of a core, and with rests 14 %. Whoever asks meanwhile drains first,
+at most 1,024 events (`drain_events`): with 20 ms there are more to drain than a key can wait for."""
 ROOMY = 8 << 20
 """A socket with this much room (bytes) holds 6,500 events, more than any rest brings; with less there are none."""
 LONGEST_S = 12.0
