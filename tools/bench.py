@@ -8,6 +8,7 @@ TOOLS = Path(__file__).parent
 PARTS = {
     "app": "bench_app.py",
     "ct": "bench_ct.py",
+    "events": "bench_events.py",
     "query": "bench_query.py",
     "inject": "bench_inject.py",
     "hooks": "bench_hooks.py",

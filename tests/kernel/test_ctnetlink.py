@@ -297,8 +297,8 @@ report(marks=[one.mark for one in flows()])
 
 @pytest.mark.kernel
 def test_a_short_soak_ends_equal_flow_by_flow() -> None:
-    """Churn and handshakes at the injector's full rate under dumps (the minute-long one: tools/bench_ct.py)."""
-    tool = sandboxed.REPOSITORY / "tools" / "bench_ct.py"
+    """Churn and handshakes at the injector's full rate under dumps (the minute-long one: tools/bench_events.py)."""
+    tool = sandboxed.REPOSITORY / "tools" / "bench_events.py"
     done = subprocess.run(
         ["unshare", *sandboxed.NAMESPACES, sys.executable, str(tool), "--inside", "soak"],
         env=os.environ | {"SOAK_ROUNDS": "3", "SOAK_PACKETS": "40000", "PYTHONPATH": str(sandboxed.REPOSITORY)},
