@@ -22,7 +22,7 @@ from cttui.kernel import ctnetlink
 from cttui.kernel.ctencode import address
 from cttui.model.messages import Fire, Patch, Template
 from cttui.model.words import conntrack_line
-from cttui.probe.watch import REST_S, ROOMY, Watch
+from cttui.probe.watch import Watch, rest_s
 
 
 def _packet(src: str, dst: str, sport: int, dport: int, flags: int) -> bytes:
@@ -133,9 +133,9 @@ def _watch(held: Held, child: "subprocess.Popen[bytes]", dump_every_s: float) ->
     assert child.stdout is not None
     while True:
         poll.poll(20)
+        before = events.count
         drain()
-        if events.receive_buffer >= ROOMY:
-            time.sleep(REST_S)  # as the probe does
+        time.sleep(rest_s(events.count - before, events.receive_buffer))  # as the probe does
         if time.perf_counter() >= next_dump or resync:
             resync = False
             held.dump(drain)

@@ -25,14 +25,26 @@ DUTY = 0.10
 SHORTEST_S = 1.0
 COSTLY_S = 0.05
 """A whole dump that takes longer is worth a filtered one beside it."""
-REST_S = 0.01
-"""Rest after a batch of events that was not full. A batch costs 0.8 ms before its first event, so that to follow
-1,000 new flows a second one by one takes 70 % of a core, and with rests 14 %. Whoever asks meanwhile drains first,
-at most 1,024 events (`drain_events`): with 20 ms there are more to drain than a key can wait for."""
-ROOMY = 8 << 20
-"""A socket with this much room (bytes) holds 6,500 events, more than any rest brings; with less there are none."""
+REST_S, FEW_REST_S, FEW = 0.01, 0.05, 64
+"""Rest after a batch of events, and after one of a few. A batch costs 0.8 ms before its first event, so that to
+follow 1,000 new flows a second one by one takes 70 % of a core, and with rests 6 %. Whoever asks meanwhile drains
+first, at most 1,024 events (`drain_events`): after longer rests a key would wait for that."""
+FLOOD_PER_S, EVENT_BYTES = 250_000, 1_280
+"""Events that may come at once, and what one takes of the receive buffer (its skb)."""
+SHORTEST_REST_S = 0.001
 LONGEST_S = 12.0
 """A change that neither sends an event nor moves the count is on screen within this and one dump."""
+
+
+def rest_s(read: int, buffer: int) -> float:
+    """Seconds of rest after a batch of `read` events; 0 after a full one, and where a flood would fill the buffer.
+
+    A flood that begins meanwhile may take a quarter of the receive buffer's bytes.
+    """
+    if read >= ctnetlink.Events.SLOTS:
+        return 0.0
+    rest = min(FEW_REST_S if read < FEW else REST_S, buffer / EVENT_BYTES / FLOOD_PER_S / 4)
+    return rest if rest >= SHORTEST_REST_S else 0.0
 
 
 class Watch:
@@ -92,16 +104,17 @@ class Watch:
             asyncio.get_running_loop().add_reader(self.events.fileno(), self._read_events)
 
     def _read_events(self) -> None:
-        """Called when events wait. A batch that was not full is followed by a rest, where there is room."""
+        """Called when events wait: a batch of them, then a rest."""
         events = self.events
         if events is None:
             return
         before = events.count
         self.receive_events()
-        if events.count - before < events.SLOTS and events.receive_buffer >= ROOMY:
+        rest = rest_s(events.count - before, events.receive_buffer)
+        if rest:
             loop = asyncio.get_running_loop()
             loop.remove_reader(events.fileno())
-            self._rest = loop.call_later(REST_S, self._listen)
+            self._rest = loop.call_later(rest, self._listen)
 
     def receive_events(self) -> bool:
         """Apply one batch of events, at most 512; whether there was one."""

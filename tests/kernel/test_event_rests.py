@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.kernel
+from cttui.probe.watch import FEW_REST_S, REST_S, rest_s
 
 RESTS = """
 import asyncio, json, subprocess, sys
 from cttui.probe import watch as module
 from cttui.probe.watch import Watch
 
-module.REST_S, module.ROOMY = float(sys.argv[1]), int(sys.argv[2])
+module.FEW_REST_S, module.FLOOD_PER_S = float(sys.argv[1]), float(sys.argv[2])
 
 def flow(last):
     subprocess.run(["conntrack", "-I", "-s", f"10.0.0.{last}", "-d", "192.0.2.1", "-p", "udp", "--sport", "9",
@@ -43,14 +43,23 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(
-    ("rest_s", "room", "seen"),
+    ("rest_s", "flood_per_s", "seen"),
     [
         # the second and third wait until the rest is over, or until somebody wants to know
-        pytest.param(60, 0, [1, 1, 3, 4], id="room"),
-        pytest.param(0.001, 0, [1, 3, 3, 4], id="rest over"),
-        pytest.param(60, 1 << 40, [1, 3, 3, 4], id="no room"),
+        pytest.param(60, 1, [1, 1, 3, 4], id="room"),
+        pytest.param(0.002, 1, [1, 3, 3, 4], id="rest over"),
+        pytest.param(60, 1e12, [1, 3, 3, 4], id="no room"),
     ],
 )
-def test_rests(netns: Any, rest_s: float, room: int, seen: list[int]) -> None:
-    assert json.loads(netns.run(sys.executable, "-c", RESTS, str(rest_s), str(room))) == seen
+def test_rests(netns: Any, rest_s: float, flood_per_s: float, seen: list[int]) -> None:
+    assert json.loads(netns.run(sys.executable, "-c", RESTS, str(rest_s), str(flood_per_s))) == seen
+
+
+def test_a_rest_fits_the_buffer() -> None:
+    large, user, small = 128 << 20, 8 << 20, 425_984
+    assert rest_s(512, large) == 0
+    assert rest_s(511, large) == REST_S and rest_s(1, large) == FEW_REST_S
+    assert 0 < rest_s(1, user) == rest_s(511, user) < REST_S
+    assert rest_s(1, small) == 0
