@@ -201,7 +201,10 @@ def test_what_is_delivered_to_no_socket_is_not_said_to_have_arrived(
     )  # fmt: skip
     got = feed.read()
     assert got.ends == [(end, 2)] and got.journeys[0].end == end
-    assert got.journeys[0].ended_ok == (end == "delivered") and got.journeys[0].cells[-1] == "passed"
+    arrived = end == "delivered"
+    assert got.journeys[0].ended_ok == arrived
+    assert got.journeys[0].cells[-2:] == ["passed", "passed" if arrived else "refused"]
+    assert got.journeys[0].steps[-1].verdict == ("passed" if arrived else "refused")
 
 
 def test_vanished_elsewhere(feed: Feed) -> None:

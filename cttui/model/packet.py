@@ -76,7 +76,7 @@ class Journey(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     end: str
     ended_ok: bool
     cells: list[str] = []
-    """One mark a stage of JourneysReading.stages: "passed", "dropped", "not reached", "vanished", "unknown"."""
+    """One mark a stage of JourneysReading.stages: "passed", "dropped", "refused", "not reached", "vanished", "unknown"."""
     flow_id: int | None = None
     flow_key: int = 0
     data: bytes = b""

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from cttui.kernel import trace as t
 from cttui.kernel.trace_table import Place
 from cttui.model.packet import Journey, JourneyStep
@@ -94,6 +96,8 @@ class Ways:
             if made is not None:
                 steps.append(made)
         end = End("under way", False, "passed") if under_way else end_of(last, self._book, self._evidence)
+        if end.mark == "refused":  # past the last hook, where its socket was looked for
+            steps[-1] = msgspec.structs.replace(steps[-1], verdict="refused")
         if end.mark == "vanished":
             steps.append(
                 JourneyStep(
@@ -154,7 +158,8 @@ class Ways:
         beyond = "unknown" if end.mark == "unknown" else "not reached"
         for label, place in self.stages:
             if place in visited:
-                cells.append("dropped" if end.mark == "dropped" and place == last.base else "passed")
+                ended_here = end.mark in ("dropped", "refused") and place == last.base
+                cells.append(end.mark if ended_here else "passed")
                 continue
             at = self._book.position(place)
             assert at is not None

@@ -9,16 +9,18 @@ from cttui.model.packet import Journey, JourneysReading, JourneyStep, PacketRow
 from cttui.model.packet_headers import ETH_IPV4, ETH_IPV6
 from cttui.model.safe import clean
 from cttui.model.words import counted, times
+from cttui.ui.lines import clip, clip_ends, width_of
 
 if TYPE_CHECKING:
     from cttui.ui.questions import Paragraphs
 
 MARKS: dict[str, tuple[str, str]] = {
-    "passed": ("✓", "right"), "dropped": ("✗", "wrong"), "not reached": ("·", "muted"),
+    "passed": ("✓", "right"), "dropped": ("✗", "wrong"), "refused": ("✗", "wrong"),
+    "not reached": ("·", "muted"),
     "vanished": ("?", "level-warn"), "unknown": ("–", "level-warn"),
 }  # fmt: skip
 """Cell of JourneysReading.stages → (mark, style)."""
-LEGEND = "✓ passed  ✗ dropped here  · not met  ? vanished here  – not known"
+LEGEND = "✓ passed  ✗ dropped or refused  · not met  ? vanished here  – not known"
 _SHORT = {"PREROUTING": "PRE", "POSTROUTING": "POST", "INPUT": "IN", "OUTPUT": "OUT", "FORWARD": "FWD",
           "prerouting": "pre", "postrouting": "post", "input": "in", "output": "out", "forward": "fwd"}  # fmt: skip
 _LABEL = 10
@@ -110,13 +112,22 @@ def packet_of(journey: Journey) -> PacketRow:
     )
 
 
-def packet_label(journey: Journey) -> str:
-    """`198.51.100.2:10000 > 192.0.2.1:80 [S]`."""
+def packet_label(journey: Journey, cells: int | None = None) -> str:
+    """`198.51.100.2:10000 > 192.0.2.1:80 [S]`, in at most so many cells."""
     fields = packet_words.packet_fields(packet_of(journey))
     if not fields.source:
-        return clean(journey.line)
-    what = f"[{fields.flags}]" if fields.flags else fields.proto
-    return clean(f"{fields.source} > {fields.destination} {what}")
+        return clean(journey.line) if cells is None else clip(clean(journey.line), cells)
+    return ends_label(fields, cells)
+
+
+def ends_label(fields: packet_words.PacketFields, cells: int | None = None) -> str:
+    """From where to where and what a packet is; in few cells without what it is, then with addresses cut, not ports."""
+    ends = clean(f"{fields.source} > {fields.destination}")
+    what = clean(f"[{fields.flags}]" if fields.flags else fields.proto)
+    whole = f"{ends} {what}"
+    if cells is None or width_of(whole) <= cells:
+        return whole
+    return clip_ends(clean(fields.source), clean(fields.destination), cells)
 
 
 def stage_words(label: str) -> tuple[str, str]:
@@ -145,7 +156,7 @@ def step_style(step: JourneyStep) -> str:
     """How a step is painted."""
     if step.kind == "vanished":
         return "level-warn"
-    if step.kind in ("rule", "policy") and step.verdict == "drop":
+    if step.verdict == "refused" or (step.kind in ("rule", "policy") and step.verdict == "drop"):
         return "verdict-drop"
     return "hook-conntrack" if step.chain == "conntrack" and step.kind == "stage" else ""
 

@@ -12,6 +12,9 @@ from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
 
+_PORT = re.compile(r"^(?:[^:]+|\[.+\])(:\d+)$")
+"""Of `192.0.2.1:80` and `[2001:db8::1]:80`, not of `2001:db8::1`."""
+
 Run = tuple[str, str]
 Line = tuple[Run, ...]
 
@@ -59,6 +62,23 @@ def clip_middle(text: str, width: int, keep_end: int | None = None) -> str:
             break
         tail = character + tail
     return set_cell_size(text, start).rstrip() + "…" + tail
+
+
+def clip_ends(source: str, destination: str, width: int) -> str:
+    """`198.51.100.2:10000 > 192.0.2.1:80` in at most `width` cells: cut within addresses, as ports tell packets apart."""
+    room = width - len(" > ")
+    if width_of(source) + width_of(destination) > room:
+        kept = min(width_of(destination), max(room // 2, room - width_of(source)))
+        cells = (room - kept, kept)
+        ports = [found[1] if (found := _PORT.match(end)) else "" for end in (source, destination)]
+        if all(ports) and any(n < len(port) + 3 for n, port in zip(cells, ports, strict=True)):
+            source, destination = ports
+        else:
+            source, destination = (
+                clip_middle(end, n, len(port))
+                for end, n, port in zip((source, destination), cells, ports, strict=True)
+            )
+    return clip(f"{source} > {destination}", width)
 
 
 def pad(text: str, width: int, right: bool = False) -> str:

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from cttui.ui import cells
 from cttui.ui.ascii import ascii_only, to_ascii
 from cttui.ui.cells import changed_runs
-from cttui.ui.lines import Line, clip, clip_middle, clip_words, fit, keyed, pad, spread, width_of
+from cttui.ui.lines import Line, clip, clip_ends, clip_middle, clip_words, fit, keyed, pad, spread, width_of
 
 TEXT = st.text(st.sampled_from("abc 019.:…─█▁日本é\u0301🙂"), max_size=30)
 LINES = st.lists(st.tuples(TEXT, st.sampled_from(["", "muted", "value"])), max_size=6)
@@ -109,6 +109,17 @@ def test_words_are_cut_between_words() -> None:
     assert clip_words("10 SYN, all from", 9) == "10 SYN…"
     assert clip_words("unbreakableword", 6) == "unbre…"
     assert [clip_words("a b", n) for n in (0, 1, 2)] == ["", "…", "a…"]
+
+
+def test_where_ends_are_cut_ports_stay() -> None:
+    ends = ("198.51.100.2:10000", "192.0.2.1:80")
+    assert clip_ends(*ends, 33) == "198.51.100.2:10000 > 192.0.2.1:80"
+    assert clip_ends(*ends, 30) == "198.51.…2:10000 > 192.0.2.1:80"
+    assert clip_ends(*ends, 22) == "198…:10000 > 192.…1:80"
+    assert clip_ends(*ends, 16) == ":10000 > :80"
+    assert clip_ends("[2001:db8:1234::1]:50000", "[2001:db8::1]:443", 30) == "[2001:d…:50000 > [2001:…1]:443"
+    assert clip_ends("2001:db8:1234::1", "2001:db8::1", 18) == "2001…::1 > 200…::1"
+    assert all(width_of(clip_ends(*ends, n)) <= n for n in range(40))
 
 
 def test_a_key_is_marked_before_what_it_does() -> None:

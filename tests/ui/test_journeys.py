@@ -189,7 +189,7 @@ async def test_stages_are_named_where_there_is_room() -> None:
     assert lines[2].split() == ["#", "PACKET", "PRE", "track", "PRE", "IN", "delivered", "END"]
     assert lines[3].split() == ["1", "198.51.100.2:10000", ">", "192.0.2.1:80", "[S]", *"✓✓✓✓✓", "delivered"]
     assert lines[10].split()[5:] == ["✓", "?", "·", "·", "·", "in", "conntrack:", "table", "full"]
-    assert "✗ dropped here" in lines[0]
+    assert "✗ dropped or refused" in lines[0]
 
 
 def test_stages_of_iptables_legacy_have_a_name_of_their_own() -> None:
@@ -205,6 +205,12 @@ async def test_stages_are_numbered_where_there_is_not() -> None:
         assert f"{number} {stage}" in legend
     row = next(line for line in lines if line.startswith("  8 "))
     assert "✓ ? · · ·" in row and "in conntrack" in row
+
+
+@pytest.mark.parametrize("width", [80, 62, 50])
+async def test_ports_stay_where_addresses_are_cut(width: int) -> None:
+    lines = await table(reading(), (width, 20))
+    assert all(f":{10000 + i} > " in lines[-10 + i] and ":80 " in lines[-10 + i] for i in range(10)), lines
 
 
 async def test_more_stages_than_fit_scroll() -> None:

@@ -104,6 +104,14 @@ async def test_what_became_of_it_keeps_off_the_scroll_bar() -> None:
     for width in (60, 80, 120):
         lines = (await shown(PacketLog(), s.packets(20), (width, 6)))[1:]
         assert all(line[-1] in "│┃" and line[-2] == " " for line in lines), lines
+        without = (await shown(PacketLog(), s.packets(3), (width, 6)))[1:]
+        assert all(len(line.rstrip()) < width for line in without), without
+
+
+@pytest.mark.parametrize("width", [70, 60, 50])
+async def test_ports_stay_where_addresses_are_cut(width: int) -> None:
+    lines = (await shown(PacketLog(), s.packets(), (width, 12)))[1:]
+    assert all(f":{10000 + i} > " in line and ":80 " in line for i, line in enumerate(lines)), lines
 
 
 @pytest.mark.parametrize(("left_s", "left_packets", "rate", "said"), [

@@ -110,9 +110,8 @@ class JourneyTable(Rows):
         top, bottom = self.top, self.top + height
         visible = [j for i, j in enumerate(reading.journeys, reading.first) if top <= i < bottom]
         ends = max((width_of(clean(j.end)) for j in visible), default=0)
-        labels = {id(j): text.packet_label(j) for j in visible}
         packet = min(
-            max((width_of(label) for label in labels.values()), default=0),
+            max((width_of(text.packet_label(j)) for j in visible), default=0),
             max(rest - 1 - min(ends, rest // 2), _LEAST_PACKET),
         )
         packet = max(packet, 6)
@@ -131,8 +130,7 @@ class JourneyTable(Rows):
                 body.append(self.under_cursor(runs, row_w) if at == self.cursor else tuple(runs))
                 continue
             journey = reading.journeys[i]
-            label = labels.get(id(journey)) or text.packet_label(journey)
-            runs.append((pad(label, packet) + " ", ""))
+            runs.append((pad(text.packet_label(journey, packet), packet) + " ", ""))
             for stage in shown:
                 cell = journey.cells[stage] if stage < len(journey.cells) else "not reached"
                 mark, mark_style = text.MARKS.get(cell, ("–", "muted"))

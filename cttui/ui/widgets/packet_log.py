@@ -13,7 +13,7 @@ from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.model.words import counted
 from cttui.ui.bars import age_words
-from cttui.ui.journey_text import fate_words
+from cttui.ui.journey_text import ends_label, fate_words
 from cttui.ui.lines import Line, Run, clip, clip_words, pad, spread, width_of
 from cttui.ui.rows import Rows
 
@@ -244,10 +244,10 @@ class PacketLog(Rows):
             (f" {when:>12} ", "muted"),
             (pad(clean(fields.interface), interfaces) + f" {clean(direction):<{directions}} ", "label"),
         ]
-        edge = " " if self.total > self.visible_rows else ""  # beside the scroll bar
-        room = width - len(edge) - sum(width_of(text) for text, _ in start)
+        # One cell stays free beside the scroll bar or the screen's edge.
+        room = width - 1 - sum(width_of(text) for text, _ in start)
         flags = f"[{fields.flags}]" if fields.flags else fields.proto
-        what = " ".join((f"{fields.source} > {fields.destination}", flags)) if fields.source else flags
+        what = ends_label(fields) if fields.source else flags
         parts = [clean(part) for part in (what, f"len {fields.length}", fields.info) if part]
         body = " ".join(parts)
         # Addresses and flags say which packet, the fate says what became of it: both before everything else.
@@ -258,7 +258,9 @@ class PacketLog(Rows):
         if row.fate and state and width_of(body) + width_of(fate) + width_of(state) + 4 <= room:
             end = [("  ", ""), (state, "muted"), *end]
         taken = sum(width_of(text) for text, _ in end)
-        runs = [*start, (pad(_shorter(parts, room - taken), max(0, room - taken)), ""), *end, (edge, "")]
+        if fields.source and width_of(what) > room - taken:
+            parts = [ends_label(fields, room - taken)]
+        runs = [*start, (pad(_shorter(parts, room - taken), max(0, room - taken)), ""), *end, (" ", "")]
         # While following, the newest is what Enter and l act on; it is marked where they are heard.
         if at == self.cursor and (self.has_focus or not self.following):
             return self.under_cursor(runs, width)
