@@ -160,6 +160,8 @@ def test_flags() -> None:
     [
         ({}, "nf_conntrack_tcp_timeout_established"),
         ({"state": 1}, "nf_conntrack_tcp_timeout_syn_sent"),
+        ({"tcp_flags_orig": 0x33, "tcp_flags_reply": 0x23}, "nf_conntrack_tcp_timeout_unacknowledged"),
+        ({"tcp_flags_reply": 0x33, "state": 7}, "nf_conntrack_tcp_timeout_time_wait"),
         ({"state": 9}, ""),
         ({"state": None}, ""),
         ({"proto": 17}, "nf_conntrack_udp_timeout_stream"),
@@ -185,10 +187,15 @@ def test_the_settings_exist() -> None:
     for proto in (1, 6, 17, 47, 58, 89, 132, 136):
         for state in range(9):
             for status in (0, f.SEEN_REPLY | f.ASSURED):
-                name = words.timeout_sysctl(
-                    flow(proto=proto, state=state if proto in (6, 132) else None, status=status)
-                )
-                assert not name or (folder / name).exists(), name
+                for flags in (0, f.TCP_DATA_UNACKNOWLEDGED):
+                    entry = flow(
+                        proto=proto,
+                        state=state if proto in (6, 132) else None,
+                        status=status,
+                        tcp_flags_orig=flags,
+                    )
+                    name = words.timeout_sysctl(entry)
+                    assert not name or (folder / name).exists(), name
 
 
 def test_small_words() -> None:

@@ -5,7 +5,7 @@ Numbers and names follow include/uapi/linux/netfilter/nf_conntrack_*.h and what 
 
 import msgspec
 
-IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_GRE = 1, 6, 17, 47
+IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_DCCP, IPPROTO_GRE = 1, 6, 17, 33, 47
 IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_UDPLITE = 58, 132, 136
 
 PROTOCOLS: dict[int, str] = {
@@ -18,6 +18,12 @@ TCP_STATES = (
     "SYN_SENT2",
 )  # fmt: skip
 """enum tcp_conntrack, nf_conntrack_tcp.h."""
+TCP_DATA_UNACKNOWLEDGED = 0x10
+TCP_FLAGS: dict[int, str] = {
+    0x01: "window scale", 0x02: "SACK", 0x04: "closing", 0x08: "be liberal", TCP_DATA_UNACKNOWLEDGED: "data not acknowledged",
+    0x20: "largest ack known", 0x40: "challenge ack", 0x80: "simultaneous open",
+}  # fmt: skip
+"""IP_CT_TCP_FLAG_*, nf_conntrack_tcp.h: bits of `tcp_flags_*`."""
 SCTP_STATES = (
     "NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD",
     "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT",

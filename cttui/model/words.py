@@ -16,6 +16,7 @@ from cttui.model.flow import (
     EXPECTED,
     FIXED_TIMEOUT,
     HW_OFFLOAD,
+    IPPROTO_DCCP,
     IPPROTO_GRE,
     IPPROTO_ICMP,
     IPPROTO_ICMPV6,
@@ -30,6 +31,7 @@ from cttui.model.flow import (
     SEQ_ADJUST,
     SRC_NAT,
     STATUS_BITS,
+    TCP_DATA_UNACKNOWLEDGED,
     TCP_STATES,
     TEMPLATE,
     UNTRACKED,
@@ -38,7 +40,7 @@ from cttui.model.flow import (
 )
 from cttui.model.safe import clean
 
-_PORTS = (IPPROTO_TCP, IPPROTO_UDP, 33, IPPROTO_SCTP, IPPROTO_UDPLITE)
+_PORTS = (IPPROTO_TCP, IPPROTO_UDP, IPPROTO_DCCP, IPPROTO_SCTP, IPPROTO_UDPLITE)
 _ICMP = (IPPROTO_ICMP, IPPROTO_ICMPV6)
 
 # -------------------------------------------------------------------- small words
@@ -204,7 +206,11 @@ def _delta_s(flow: Flow, now_s: float | None) -> int:
 
 
 def conntrack_delete_command(flow: Flow) -> str:
-    """A `conntrack -D` line that selects this flow: its original tuple and zone, which are unique."""
+    """A `conntrack -D` line that selects this flow: its original tuple and zone, which are unique.
+
+    To conntrack 1.4.7 `-w 0` means every entry that no zone was given for both directions, those of other
+    original zones too; `--orig-zone 0` alone means every `-w` zone as well.
+    """
     words = [
         "conntrack",
         "-D",
@@ -215,7 +221,9 @@ def conntrack_delete_command(flow: Flow) -> str:
         "-d",
         address(flow.orig_dst),
     ]
-    if flow.proto in _PORTS:
+    if flow.proto == IPPROTO_DCCP and not flow.orig_sport and not flow.orig_dport:
+        pass  # a kernel that knows DCCP by number only: it has no ports to compare
+    elif flow.proto in _PORTS:
         words += ["--sport", str(flow.orig_sport), "--dport", str(flow.orig_dport)]
     elif flow.proto in _ICMP:
         name = "icmp" if flow.proto == IPPROTO_ICMP else "icmpv6"
@@ -225,8 +233,10 @@ def conntrack_delete_command(flow: Flow) -> str:
         words += ["--srckey", hex(flow.orig_sport), "--dstkey", hex(flow.orig_dport)]
     if flow.family != AF_INET:
         words[2:2] = ["-f", "ipv6"]
-    option = {0: "-w", 1: "--orig-zone", 2: "--reply-zone"}[flow.zone_dir]
-    words += [option, str(flow.zone)]
+    if flow.zone:
+        words += [{0: "-w", 1: "--orig-zone", 2: "--reply-zone"}[flow.zone_dir], str(flow.zone)]
+    else:
+        words += ["-w", "0", "--orig-zone", "0"]
     return " ".join(words)
 
 
@@ -354,7 +364,8 @@ def timeout_sysctl(flow: Flow) -> str:
     """The setting under /proc/sys/net/netfilter that gave this flow its timeout; "" where there is none.
 
     From the protocol trackers (nf_conntrack_proto_*.c) and nf_conntrack_standalone.c: UDP's stream timeout goes
-    with ASSURED, GRE's with a reply; UDPlite uses UDP's; SYN_SENT2 has none of its own.
+    with ASSURED, GRE's with a reply; UDPlite uses UDP's; SYN_SENT2 has none of its own. An established
+    connection whose data nobody acknowledges has minutes instead of days.
     """
     if flow.status & OFFLOAD:
         return {IPPROTO_TCP: "nf_flowtable_tcp_timeout", IPPROTO_UDP: "nf_flowtable_udp_timeout"}.get(
@@ -364,6 +375,9 @@ def timeout_sysctl(flow: Flow) -> str:
         state = state_name(flow.proto, flow.state)
         if state in ("", "NONE", "SYN_SENT2") or state.startswith("state-"):
             return ""
+        flags = (flow.tcp_flags_orig or 0) | (flow.tcp_flags_reply or 0)
+        if flow.proto == IPPROTO_TCP and state == "ESTABLISHED" and flags & TCP_DATA_UNACKNOWLEDGED:
+            return "nf_conntrack_tcp_timeout_unacknowledged"
         return f"nf_conntrack_{protocol(flow.proto)}_timeout_{state.lower()}"
     if flow.proto in (IPPROTO_UDP, IPPROTO_UDPLITE):
         return "nf_conntrack_udp_timeout_stream" if flow.status & ASSURED else "nf_conntrack_udp_timeout"

@@ -58,6 +58,8 @@ def flow_paragraphs(
         out.append(
             _pair("icmp", f"type {flow.orig_dport >> 8}, code {flow.orig_dport & 0xFF}, id {flow.orig_sport}")
         )
+    if flow.proto == f.IPPROTO_GRE:
+        out.append(_pair("gre", f"source key {flow.orig_sport:#x}, destination key {flow.orig_dport:#x}"))
     out += [_pair("nat", sentence, "flow-changed") for sentence in words.nat_words(flow)] or [
         _pair("nat", "none: the reply is the original turned round")
     ]
@@ -95,12 +97,14 @@ def flow_paragraphs(
     if flow.secctx:
         out.append(_pair("secctx", clean(flow.secctx)))
     if flow.tcp_wscale_orig is not None or flow.tcp_flags_orig is not None:
-        out.append(
-            _pair(
-                "tcp",
-                f"window scale {_or(flow.tcp_wscale_orig)} / {_or(flow.tcp_wscale_reply)}, flags {_or(flow.tcp_flags_orig, '#x')} / {_or(flow.tcp_flags_reply, '#x')}",
-            )
+        ends = (
+            ("original", flow.tcp_wscale_orig, flow.tcp_flags_orig),
+            ("reply", flow.tcp_wscale_reply, flow.tcp_flags_reply),
         )
+        out += [
+            _pair("tcp", f"{end}: window scale {_or(scale)}, {_tcp_flags(flags)}")
+            for end, scale, flags in ends
+        ]
     master = words.master_dict(flow.master)
     if master is not None:
         out.append(_pair("expected by", " ".join(f"{k}={v}" for k, v in master.items())))
@@ -120,6 +124,8 @@ def flow_paragraphs(
         "",
         ("As conntrack says it", "heading"),
         "  " + words.conntrack_line(flow),
+        "",
+        ("The command that deletes it", "heading"),
         "  " + words.conntrack_delete_command(flow),
     ]
     return out
@@ -131,8 +137,16 @@ def _counted(packets: int | None, bytes_: int | None) -> str:
     return f"   {words.counted(packets, 'packet')}, {bytes_:,} bytes"
 
 
-def _or(value: int | None, spec: str = "") -> str:
-    return "–" if value is None else format(value, spec)
+def _or(value: int | None) -> str:
+    return "–" if value is None else str(value)
+
+
+def _tcp_flags(flags: int | None) -> str:
+    """What conntrack noted of one end of a connection, as words and as a number."""
+    if flags is None:
+        return "flags –"
+    named = ", ".join(name for bit, name in f.TCP_FLAGS.items() if flags & bit)
+    return f"flags {flags:#x}" + (f" ({named})" if named else "")
 
 
 def _clock(seconds: float) -> str:
@@ -224,7 +238,7 @@ class FlowDetail(Dialog[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "dismiss_none", "Close", show=False),
         Binding("y", "copy_line", "Copy the line", show=False),
-        Binding("Y", "copy_command", "Copy the command", show=False),
+        Binding("Y", "copy_command", "Copy the command that deletes it", show=False),
         Binding("L", "packets", "Its packets in the log", show=False),
     ]
 
@@ -249,7 +263,7 @@ class FlowDetail(Dialog[None]):
             box.border_title = "Flow"
             yield Prose(self._paragraphs())
             yield Buttons(
-                [Button("packets", "L", "its packets"), Button("y", "y", "copy line"), Button("Y", "Y", "copy command"),
+                [Button("packets", "L", "its packets"), Button("y", "y", "copy line"), Button("Y", "Y", "copy delete command"),
                  Button("", "Esc", "close")]
             )  # fmt: skip
 

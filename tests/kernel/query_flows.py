@@ -29,6 +29,7 @@ CREATED = """
 -p sctp -s 10.0.0.1 -d 10.0.0.2 --sport 5 --dport 6 --state ESTABLISHED --orig-vtag 1 --reply-vtag 2
 -p sctp -s 10.0.0.1 -d 10.0.0.2 --sport 7 --dport 2 --state COOKIE_WAIT --orig-vtag 1 --reply-vtag 2
 -p gre -s 10.0.0.1 -d 10.0.0.2 --srckey 0x10 --dstkey 0x20
+-p dccp -s 10.0.0.1 -d 10.0.0.2 --sport 5 --dport 6 --state OPEN --role client
 -p udplite -s 10.0.0.1 -d 10.0.0.2 --sport 5 --dport 6
 -p 89 -s 10.0.0.1 -d 10.0.0.2
 -p 50 -s fd00::5 -d fd00::6

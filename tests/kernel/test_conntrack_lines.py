@@ -33,3 +33,17 @@ def test_delete_commands_delete_exactly_their_flow(netns: Any) -> None:
         remaining = netns.run("conntrack", "-L", "-o", "id", check=False)
         assert len(remaining.splitlines()) == left, command
         assert f"id={number}\n" not in remaining, command
+
+
+@pytest.mark.kernel
+def test_a_delete_command_spares_the_same_tuple_in_other_zones(netns: Any) -> None:
+    tuple_ = "-p udp -s 10.0.0.1 -d 10.0.0.2 --sport 5 --dport 53"
+    # Zones of one direction are for this: one network's addresses many times, told apart by their translation.
+    kept = ["--orig-zone 7 --src-nat 192.0.2.1:1", "--orig-zone 8 --src-nat 192.0.2.1:2", "-w 9"]
+    for more in [*kept, "--src-nat 192.0.2.1:3"]:
+        netns.run("sh", "-c", f"conntrack -I -t 300 {tuple_} {more}")
+    commands = [command for command, _ in ask(netns, "deletes") if " -w 0 " in command]
+    assert len(commands) == 1
+    netns.run("sh", "-c", commands[0])
+    remaining = netns.run("conntrack", "-L").splitlines()
+    assert len(remaining) == len(kept) and not any("dport=3 " in line for line in remaining)

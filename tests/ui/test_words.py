@@ -159,8 +159,14 @@ def test_an_empty_table_says_why() -> None:
     assert "not active" in why(samples.table(active=False, active_why="No hook."), box)
     assert "262,137 fillers" in why(samples.table(), box, fillers_hidden=262137)
     sighted = Welcome(protocol=1, app="", target="host", netns=1, kernel="", user="root", writes=True, can=["ctnetlink"])  # fmt: skip
-    unknown = why(samples.table(count=0, active=None, active_why="No rule does."), sighted)
-    assert unknown == "Nothing shows that conntrack is active in this namespace.\nNo rule does."
+    inactive = samples.table(count=0, active=None, active_why="No rule does.")
+    alone = Situation(sandbox=False, other=False, can=frozenset({"ctnetlink"}))
+    unknown = "Nothing shows that conntrack is active in this namespace.\nNo rule does."
+    assert why(inactive, sighted, here=alone) == unknown
+    able = Situation(sandbox=False, can=frozenset({"ctnetlink", "stages", "capture"}))
+    for active in (None, False):
+        keys = why(samples.table(count=0, active=active), sighted, here=able)
+        assert "\n  <stages>  count packets" in keys and "<capture>" in keys and "<target>" in keys
     assert why(empty, sighted) == "The table is empty: no connection is tracked right now."
     taken = Fault("fill-taken", "Another sandbox is full already.", "Close it, or wait.")
     refused = why(empty, box, trouble=taken)
@@ -171,6 +177,9 @@ def test_an_empty_table_says_why() -> None:
         "<fire>  fire the recorded burst" in played and "<tales>" not in played and "<tunables>" not in played
     )
     assert "<fire>" not in why(empty, box, here=Situation(recording=True))
+    filled = why(empty, box, here=Situation(recording=True, next_action="fill"))
+    assert "<fire>  fill the table as it was filled then" in filled
+    assert "<fire>  go on with" in why(empty, box, here=Situation(recording=True, next_action="rules"))
     assert "sandbox of your own" not in why(empty, host, here=Situation(sandbox=False, other=False))
 
 
@@ -294,6 +303,23 @@ def test_detail_says_nat_in_words() -> None:
     said = text(flow_paragraphs(flow, None))
     assert "DNAT: client dialled 192.0.2.1:80, answered by 10.0.0.7:8080" in said
     assert "nf_conntrack_tcp_timeout_syn_sent" in said
+
+
+def test_detail_names_what_conntrack_noted_of_each_end() -> None:
+    flow = samples.flow(0, tcp_wscale_orig=10, tcp_wscale_reply=7, tcp_flags_orig=0x33, tcp_flags_reply=0)
+    said = text(flow_paragraphs(flow, None))
+    assert (
+        "tcp        original: window scale 10, flags 0x33 (window scale, SACK, data not acknowledged, "
+        in said
+    )
+    assert "tcp        reply: window scale 7, flags 0x0\n" in said
+    gre = samples.flow(0, proto=f.IPPROTO_GRE, state=None, orig_sport=0x11, orig_dport=0x22)
+    assert "gre        source key 0x11, destination key 0x22\n" in text(flow_paragraphs(gre, None))
+
+
+def test_detail_says_that_its_command_deletes() -> None:
+    said = text(flow_paragraphs(samples.flow(0), None)).splitlines()
+    assert said[-2] == "The command that deletes it" and said[-1].startswith("  conntrack -D ")
 
 
 def test_detail_says_how_many_connections_a_helper_expects() -> None:
