@@ -21,8 +21,8 @@ _T = TypeVar("_T")
 NFNLGRP_NFTRACE = 9
 _TRACE = nl.NFNL_SUBSYS_NFTABLES << 8 | 17  # NFT_MSG_TRACE
 BUFFER = 64 << 20
-SLOTS, SLOT_BYTES = 512, 1024
-BATCHES_A_STEP = 4
+SLOTS, SLOT_BYTES = 1024, 1024
+"""Messages of a step: as many as one recvmmsg takes (UIO_MAXIOV), as each layout among them costs 0.1 ms."""
 
 POLICY, RETURN, RULE = 1, 2, 3
 """NFT_TRACETYPE_*."""
@@ -61,10 +61,11 @@ class _Layout:
     words: NDArray[np.uint32]
     place: int
     jump: int
-    numbers: tuple[tuple[str, int], ...]
-    """(column, byte offset) of big-endian u32 values."""
-    handle: int
-    verdict: int
+    numbers: tuple[str, ...]
+    """Columns of big-endian u32 values, at the words `at`."""
+    at: NDArray[np.int64]
+    handle: bool
+    """Whether `at` ends with the two words of a rule's handle."""
     direction: int
     network: tuple[int, int]
     transport: tuple[int, int]
@@ -120,27 +121,15 @@ class Trace:
         self._netlink.close()
 
     def step(self) -> TraceBatch | None:
-        """What is waiting, at most 2,048 messages; None when nothing is."""
-        batches: list[TraceBatch] = []
-        for _ in range(BATCHES_A_STEP):
+        """What is waiting, at most SLOTS messages; None when nothing is."""
+        while True:
             try:
                 n = self._receiver.receive(self.fileno())
+                return self._decode(n) if n else None
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                self.lost += 1
-                continue
-            if not n:
-                break
-            batches.append(self._decode(n))
-            if n < SLOTS:
-                break
-        if len(batches) < 2:
-            return batches[0] if batches else None
-        return TraceBatch(
-            np.concatenate([batch.steps for batch in batches]),
-            np.concatenate([batch.heads for batch in batches]),
-        )
+                self.lost += 1  # told once, ahead of the messages that did arrive
 
     def _decode(self, n: int) -> TraceBatch:
         """The first `n` datagrams."""
@@ -179,16 +168,16 @@ class Trace:
         rows: NDArray[np.int64],
     ) -> None:
         """Fields of messages of one layout into their records."""
-        words = self._words
         piece = np.zeros(len(rows), STEP)
         piece["time_ns"] = out["time_ns"][rows]
         piece["place"], piece["jump"], piece["has_ct"] = layout.place, layout.jump, layout.has_ct
-        for name, at in layout.numbers:
-            piece[name] = words[(offsets + at) >> 2].byteswap()
+        piece["verdict"] = CONTINUE  # where the message has none
+        # one row a word: the columns below are then runs of memory
+        values = self._words[layout.at[:, None] + (offsets >> 2)].byteswap()
+        for name, column in zip(layout.numbers, values, strict=False):
+            piece[name] = column
         if layout.handle:
-            high = words[(offsets + layout.handle) >> 2].byteswap().astype("u8")
-            piece["handle"] = high << np.uint64(32) | words[(offsets + layout.handle + 4) >> 2].byteswap()
-        piece["verdict"] = words[(offsets + layout.verdict) >> 2].byteswap() if layout.verdict else CONTINUE
+            piece["handle"] = values[-2].astype("u8") << np.uint64(32) | values[-1]
         if layout.direction:
             piece["ct_dir"] = self._bytes[offsets + layout.direction]
         for name, start, (at, length) in (
@@ -238,16 +227,18 @@ class Trace:
             verdict = at[16][0]
         place = (nl.FAMILIES.get(message[16], str(message[16])), names[1], names[2])
         fixed = np.array([i for i in range(len(message) >> 2) if i not in free], np.int64)
+        numbers = {name: at[kind][0] for kind, name in _NUMBERS.items() if at.get(kind, (0, 0))[1] == 4}
+        if verdict:
+            numbers["verdict"] = verdict
+        handle = [at[3][0], at[3][0] + 4] if 3 in at else []
         return _Layout(
             fixed=fixed,
             words=self._words[base + fixed].copy(),
             place=_intern(place, self.places, self._place_index),
             jump=_intern(jump, self.jumps, self._jump_index),
-            numbers=tuple(
-                (name, at[kind][0]) for kind, name in _NUMBERS.items() if at.get(kind, (0, 0))[1] == 4
-            ),
-            handle=at[3][0] if 3 in at else 0,
-            verdict=verdict,
+            numbers=tuple(numbers),
+            at=np.array([*numbers.values(), *handle], np.int64) >> 2,
+            handle=bool(handle),
             direction=at[19][0] if 19 in at else 0,
             network=_head(at.get(8), HEAD_NETWORK),
             transport=_head(at.get(9), HEAD_TRANSPORT),

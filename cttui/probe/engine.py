@@ -188,6 +188,7 @@ class Engine:
         while True:
             store = self.watch.store
             exact = self.watch.events is not None
+            self.watch.drain_events()  # or events that wait would look like changes without one
             sample = self.counters.read(
                 time.monotonic(), store.new_total, store.ended_total, exact, self.watch.dumped_at
             )

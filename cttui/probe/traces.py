@@ -29,7 +29,7 @@ BYTES_A_PACKET = 48 << 10
 LOSSLESS_PPS = 5_000.0
 MOST_PAST = 20_000
 """Packets of earlier traces whose ends the log still shows."""
-GATHER_S, GATHERED = 0.01, 1 / 8
+GATHER_S, GATHERED = 0.1, 1 / 4
 """How long messages wait, and how much of the buffer they take meanwhile at LOSSLESS_PPS, at most."""
 _NEARLY_FULL = 0.95
 """From here on the garbage collector frees entries (gc_worker): a table that was full may be a little below."""
