@@ -70,7 +70,7 @@ class Watch:
         self._dumping = asyncio.Lock()
         self._filling = False
         self._rest: asyncio.TimerHandle | None = None
-        self._gap = 0
+        self._gap = self._gap_before = 0
         self._looked = ""
         self._part: Part | None = None
         self._part_set = asyncio.Event()
@@ -269,14 +269,16 @@ class Watch:
     def compare_count(self, count: int | None) -> None:
         """Called with each sample of the kernel's count: a new difference to the store asks for a dump.
 
-        The difference itself may be lasting (unconfirmed and dying entries count, but are not dumped).
+        It has to stand in two samples: between the last event and the count there is always time for another. And it
+        may be lasting (unconfirmed and dying entries count, but are not dumped).
         """
         if count is None or self._dumping.locked():
             return
         gap = count - len(self.store)
-        if gap != self._gap:
+        if gap == self._gap_before and gap != self._gap:
             self._gap = gap
             self._wake.set()
+        self._gap_before = gap
 
     @contextlib.asynccontextmanager
     async def filling(self) -> AsyncIterator[None]:
