@@ -107,23 +107,18 @@ class Composer(Dialog[Burst | None]):
                 yield Menu(self._entries(), marks=False, id="presets")
                 yield Form()
             yield Says(id="about")
-            yield Buttons(self._buttons())
+            yield Buttons([])  # once it has been read
 
     def _buttons(self) -> list[Button]:
-        """Enter fires from a field; in the lists it means their line."""
+        """Enter fires from a field; in the lists it means their line. What is wrong can't be fired or saved."""
         here = self.focused.id or "" if self.focused is not None else ""
-        means = {"presets": "take", "form": "change"}.get(here, "")
-        fire = (
-            [Button("open", "Enter", means), Button("fire", "F5", "fire")]
-            if means
-            else [Button("fire", "Enter", "fire")]
-        )
-        return [
-            *fire,
-            Button("", "Tab", "next"),
-            Button("save", "Ctrl+S", "save by name"),
-            Button("esc", "Esc", "close"),
-        ]
+        form = self.query_one(Form)
+        means = {"presets": "take", "form": "change" if form.fields is not None else ""}.get(here)
+        right = self._read()[0] is not None
+        open_ = [Button("open", "Enter", means)] if means else []
+        fire = [Button("fire", "Enter" if means is None else "F5", "fire")] if right else []
+        save = [Button("save", "Ctrl+S", "save by name")] if right else []
+        return [*open_, *fire, Button("", "Tab", "next"), *save, Button("esc", "Esc", "close")]
 
     def _entries(self) -> list[Entry]:
         """Bursts to start from, with what they are where there is room to say it of all of them."""
@@ -227,6 +222,7 @@ class Composer(Dialog[Burst | None]):
             form.show(None, UNREADABLE) if wrong is not None else form.show(from_notation(self._line))
         except ComposeError as e:
             form.show(None, e.message)
+        self.query_one(Buttons).show(self._buttons())
 
     def _hint(self) -> None:
         """What can be done where the focus is; of a preset, what it is."""
