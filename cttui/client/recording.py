@@ -250,6 +250,13 @@ class ReplayLink:
                 return done
         raise FaultError("recording", "This is a recording: nothing can be done to it.")
 
+    async def go_on(self) -> Done:
+        """Carry out the recorded action that comes next, whatever it is. Raises FaultError."""
+        steps = (step for step in self._steps[self._at :] if isinstance(step, Do))
+        if (step := next(steps, None)) is None:
+            raise FaultError("recording", "The recording ends here.")
+        return await self.do(step.action)
+
     async def finish(self, job: int) -> Job:
         """The recorded end of the job."""
         for _ in range(len(self._steps)):

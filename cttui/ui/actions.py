@@ -29,6 +29,8 @@ class Action:
     """It exists in a sandbox only."""
     live: bool = False
     """It asks more of a probe than to be looked at: a recording can't."""
+    rows: tuple[str, ...] = ()
+    """It acts on rows of one of these panels: without any it can't work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,19 @@ class Situation:
     """See Welcome; None before the probe has greeted."""
     recording: bool = False
     next_action: str = ""
-    """Of a recording: the action that it goes on with."""
+    """Of a recording: the kind of the action that it goes on with, whose key is that of a burst."""
+    empty: frozenset[str] = frozenset()
+    """Panels on screen that have no rows."""
 
     def allows(self, action: "Action") -> bool:
         """Whether it can work. Where it can't, its key still says why."""
         if action.id == "target":
             return self.other
+        if action.rows and self.empty.issuperset(action.rows):
+            return False
         met = READINGS if self.recording else ("",)
         if (self.recording or not self.alive) and (action.live or action.needs not in met):
-            return self.alive and action.id == self.next_action
+            return self.alive and action.id == "fire" and bool(self.next_action)
         able = self.can is None or not action.needs or action.needs in self.can
         return able and (self.sandbox or not action.sandbox)
 
@@ -83,21 +89,21 @@ ACTIONS: tuple[Action, ...] = (
     _A("next", "tab", "next panel", "Focus the next panel.", PANELS),
     _A("previous", "shift+tab", "previous panel", "Focus the previous panel.", PANELS),
     _A("filter", "slash", "filter", "Show only the flows that match, e.g. `src=10.0.0.0/8 dport=443 state=SYN_SENT`; in the packet log, only such packets. Esc takes it off.", FLOWS, footer=30, needs="ctnetlink"),
-    _A("detail", "enter", "detail", "Everything about the flow under the cursor, or into the group under it.", FLOWS, ("flows", "groups"), footer=45, needs="ctnetlink"),
+    _A("detail", "enter", "detail", "Everything about the flow under the cursor, or into the group under it.", FLOWS, ("flows", "groups"), footer=45, needs="ctnetlink", rows=("flows", "groups")),
     _A("group", "g", "group", "Count flows by source, destination, port, state, … or several of them together: what fills the table.", FLOWS, footer=40, needs="ctnetlink"),
     _A("sort", "s", "sort", "Choose the column that orders the flows.", FLOWS, needs="ctnetlink"),
     _A("columns", "c", "columns", "Choose which columns are shown, in which order and how wide.", FLOWS, needs="ctnetlink"),
     _A("fillers", "f", "fillers", "Show or hide the entries that only occupy slots of the sandbox.", FLOWS, sandbox=True),
-    _A("delete", "d", "delete", "Delete the flow under the cursor, after a question.", FLOWS, ("flows",), needs="write"),
-    _A("delete-set", "D", "delete all", "Delete the flows that the filter shows, after a question that counts them.", FLOWS, needs="write"),
+    _A("delete", "d", "delete", "Delete the flow under the cursor, after a question.", FLOWS, ("flows",), needs="write", rows=("flows",)),
+    _A("delete-set", "D", "delete all", "Delete the flows that the filter shows, after a question that counts them.", FLOWS, needs="write", rows=("flows",)),
     _A("rule-order", "o", "order", "Rules in the order of the packet's path, or the hottest first.", HOOKS, ("hooks",), footer=12, needs="rules"),
     _A("stages", "w", "stages", "Count packets before and after each step of the path with counters of our own (nftables, removed when we leave).", HOOKS, ("hooks",), footer=11, needs="stages"),
     _A("capture", "P", "capture", "Packet log on or off; on a host a dialog asks for filter, interface and limits.", PACKETS, ("packets",), footer=11, needs="capture"),
     _A("journeys", "J", "journeys", "The way of each traced packet through chains and rules: packets × stages. Every burst is traced; on a host `a` there arms a trace.", PACKETS, footer=46),
-    _A("export", "E", "export", "Write the log, or what its filter shows, to a pcapng file with journeys as comments.", PACKETS, ("packets",), footer=13),
-    _A("its-flow", "l", "its flow", "The flow of the packet under the cursor.", PACKETS, ("packets",), footer=14, needs="ctnetlink"),
-    _A("its-packets", "L", "its packets", "Only the packets of the flow under the cursor, in the packet log. Esc shows all again.", FLOWS, ("flows",), needs="ctnetlink"),
-    _A("fire", "b", "burst", "Fire the burst as composed into the sandbox; the first one is 10 SYNs.", LAB, footer=10, needs="fire", sandbox=True),
+    _A("export", "E", "export", "Write the log, or what its filter shows, to a pcapng file with journeys as comments.", PACKETS, ("packets",), footer=13, rows=("packets",)),
+    _A("its-flow", "l", "its flow", "The flow of the packet under the cursor.", PACKETS, ("packets",), footer=14, needs="ctnetlink", rows=("packets",)),
+    _A("its-packets", "L", "its packets", "Only the packets of the flow under the cursor, in the packet log. Esc shows all again.", FLOWS, ("flows",), needs="ctnetlink", rows=("flows",)),
+    _A("fire", "b", "burst", "Fire the burst as composed into the sandbox; the first one is 10 SYNs. In a recording: go on with what was done next, a burst or else.", LAB, footer=10, needs="fire", sandbox=True),
     _A("compose", "B", "compose", "Compose the burst: presets, header fields, or one line in scapy's notation.", LAB, footer=15, needs="fire", sandbox=True),
     _A("result", "v", "last burst", "Show again what the last burst did.", LAB, sandbox=True),
     _A("cancel", "x", "cancel", "Stop the burst, fill or deletion that is running.", LAB, live=True),
@@ -112,6 +118,9 @@ BY_ID: dict[str, Action] = {action.id: action for action in ACTIONS}
 
 READINGS = ("", "ctnetlink", "rules")
 """Needs that a recording meets as well as the probe did that it was made with."""
+
+NEXT = {"fire": "burst", "fill": "fill the table"}
+"""In a recording: kind of the action that it goes on with → label of the key that does."""
 
 WITHOUT_PROBE = ("help", "quit", "target", "reset")
 """What the footer offers where no probe answers."""
@@ -158,8 +167,14 @@ def footer(panel: str, here: Situation, keymap: dict[str, str]) -> list[tuple[st
         if here.alive
         else [BY_ID[id_] for id_ in WITHOUT_PROBE]
     )
-    chosen = [a for a in listed if here.allows(a)]
+    chosen = [a for a in listed if here.allows(a) and not (panel in a.rows and panel in here.empty)]
     chosen.sort(key=lambda a: 0 if here.frozen and a.id == "freeze" else a.footer)
-    return [
-        (a.id, shown_key(a, keymap), "go on" if here.frozen and a.id == "freeze" else a.label) for a in chosen
-    ]
+    return [(a.id, shown_key(a, keymap), _label(a, here)) for a in chosen]
+
+
+def _label(action: Action, here: Situation) -> str:
+    if here.frozen and action.id == "freeze":
+        return "go on"
+    if here.recording and action.id == "fire":
+        return NEXT.get(here.next_action, "what was next")
+    return action.label

@@ -108,7 +108,9 @@ class Dashboard(Panels):
         )  # fmt: skip
         room = self.flows.size.width - 4
         self.flows.empty = ["".join(text for text, _ in line) for text in why for line in wrap(text, room)]
-        self.flows.filter_text = " ".join(x for x in (self.view.breadcrumbs, self.view.filter) if x)
+        self.flows.filter_text = self.groups.way = " ".join(
+            x for x in (self.view.breadcrumbs, self.view.filter) if x
+        )
         self.flows.filtered_in = "kernel" if answer.health.filter_in_kernel else "cttui"
         if page is not None:
             self.flows.show(page)
@@ -120,7 +122,17 @@ class Dashboard(Panels):
         no_capture = faults.cannot(self.state.welcome, "capture")
         can_switch = self.state.situation.allows(actions.BY_ID["capture"])
         switches = [f"{self._key('capture')} switches it on."] if can_switch else []
-        self.packets.empty = ("No packets yet.", *([no_capture] if no_capture else switches))
+        self.packets.empty = (
+            "No packets yet.",
+            "The packet log is off.",
+            *([no_capture] if no_capture else switches),
+        )
+        if self.state.recording:
+            self.packets.empty = (
+                "No packets up to here in the recording.",
+                "The packet log was off up to here in the recording.",
+            )
+            self.packets.unread_words = "The packet log was not on screen when this was recorded."
         self.packets.stop_key = self._key("capture") if can_switch else ""
         if answer.packets is not None and flows:
             self.packets.show(answer.packets)
@@ -137,6 +149,7 @@ class Dashboard(Panels):
         self.hooks.aged(answer.health.hooks_age_s)
         self._follow_settings(answer)
         self.say()
+        self.query_one(KeyBar).show(self.footer())  # by what the panels hold now
         self.tick(None)
 
     def _say_no_groups(self, fillers_hidden: int = 0) -> None:

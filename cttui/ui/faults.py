@@ -68,6 +68,7 @@ def why_empty(
             lines.append(clean(table.active_why))
         if not sandbox:
             lines.append("A firewall with `ctstate` or NAT rules switches it on. Nothing needs to be done.")
+            lines += _without_conntrack(here, key)
         elif missing := welcome.cannot.get("iptables", "") if welcome is not None else "":
             lines.append(clean(missing))
         else:
@@ -89,7 +90,9 @@ def why_empty(
         ]
     if sandbox:
         offers = {
-            "fire": "fire the recorded burst" if here.recording else "fire 10 SYNs and see 10 flows",
+            "fire": _PLAYED.get(here.next_action, "go on with what was done next")
+            if here.recording
+            else "fire 10 SYNs and see 10 flows",
             "tunables": f"leave only 7 slots free, then {key('fire')}: where do 3 packets go?",
             "tales": "the experiments, each with its prediction",
             "compose": "compose packets of your own",
@@ -105,8 +108,23 @@ def why_empty(
     if table.count:
         return [f"{table.count:,} entries are there and being read…"]
     if table.active is None:
-        return ["Nothing shows that conntrack is active in this namespace.", clean(table.active_why)]
+        nothing = "Nothing shows that conntrack is active in this namespace."
+        return [nothing, clean(table.active_why), *_without_conntrack(here, key)]
     return ["The table is empty: no connection is tracked right now."]
+
+
+def _without_conntrack(here: Situation, key: Key) -> list[str]:
+    """What shows packets that have no flow."""
+    offers = {
+        "stages": "count packets at each step of the path (conntrack stays as it is)",
+        "capture": "log packets",
+        "target": "a sandbox of your own, where conntrack is active",
+    }
+    lines = [f"  {key(id_)}  {what}" for id_, what in offers.items() if here.allows(BY_ID[id_])]
+    return ["", *lines] if lines else []
+
+
+_PLAYED = {"fire": "fire the recorded burst", "fill": "fill the table as it was filled then"}
 
 
 def no_flow(answer: Answer | None) -> str:

@@ -98,10 +98,9 @@ class JourneysScreen(Screen[None]):
     def _footer(self) -> list[tuple[str, str, str]]:
         armed = self.reading is not None and self.reading.armed
         switch = [("stop", "x", "stop tracing")] if armed else [("arm", "a", "trace a filter")]
+        of_packet = [("packet", "Enter", "packet"), ("flow", "l", "its flow"), ("copy", "y", "copy")]
         return [
-            ("packet", "Enter", "packet"),
-            ("flow", "l", "its flow"),
-            ("copy", "y", "copy"),
+            *(of_packet if self.reading is not None and self.reading.total else []),
             *(switch if self._can_trace else []),
             ("help", self._program.key("help"), "help"),
             ("leave", "Esc", "back"),

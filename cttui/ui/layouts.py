@@ -1,6 +1,7 @@
 """Which panels stand where at which size, which has the focus, and the two that only the dashboard has: banner, detail."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -14,6 +15,7 @@ from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells
 from cttui.ui.lines import Line, spread
 from cttui.ui.prose import Prose
+from cttui.ui.rows import Rows
 from cttui.ui.session import Phase, State
 from cttui.ui.widgets.breakdown import Breakdown
 from cttui.ui.widgets.digits import BigDigits
@@ -181,7 +183,14 @@ class Panels(Screen[None]):
             from cttui.ui.filter_bar import KEYS  # not needed for the first frame
 
             return list(KEYS)
-        return actions.footer(self.panel, self.state.situation, self._keys())
+        return actions.footer(self.panel, self.situation, self._keys())
+
+    @property
+    def situation(self) -> actions.Situation:
+        """What decides which actions can work: the session's, and whether there is anything in the panels."""
+        rows = {panel.id: panel.total for panel in self.query(Rows)}  # none before the first frame
+        empty = frozenset(name for name in PANELS if self.shown(name) and not rows.get(name))
+        return replace(self.state.situation, empty=empty)
 
     def _keys(self) -> dict[str, str]:
         return dict(getattr(self.app, "keys", {}))

@@ -22,7 +22,7 @@ class Commands(Provider):
     def _offered(self) -> list[tuple[actions.Action, str]]:
         """(action, its key)."""
         program = cast("Program", self.app)
-        here = program.session.state.situation
+        here = program.dashboard.situation
         everywhere = self.screen is not program.dashboard
         return [
             (action, program.key(action.id))

@@ -142,7 +142,13 @@ class ProbeActions:
     def _press_fire(self) -> None:
         if self.sandbox:
             self.go_on()
-        self.app.start(self.fire())
+        other = self.session.state.recording and self.session.state.next_action not in ("", "fire")
+        self.app.start(self.play_on() if other else self.fire())
+
+    async def play_on(self) -> None:
+        """Of a recording: what was done next, which is no burst."""
+        self._filling, self._fire_next = self.session.state.next_action == "fill", False
+        self._job = (await self.session.go_on()).job
 
     async def fire(self) -> None:
         """Fire the burst as composed."""

@@ -9,7 +9,7 @@ while the other is looked at.
 import asyncio
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -283,8 +283,19 @@ class Session:
         while self.state.phase is Phase.OPENING and time.monotonic() < end:
             await asyncio.sleep(0.02)  # a key pressed while the probe starts is meant for it
         link = self._link()
-        done = await link.do(action)
-        self._set(next_action=_next_action(link))
+        return await self._follow(link, link.do(action))
+
+    async def go_on(self) -> Done:
+        """Have a recording go on with the action that comes next in it. Raises FaultError as that did."""
+        link = self._link()
+        assert isinstance(link, ReplayLink)
+        return await self._follow(link, link.go_on())
+
+    async def _follow(self, link: AnyLink, doing: Awaitable[Done]) -> Done:
+        try:
+            done = await doing
+        finally:
+            self._set(next_action=_next_action(link))
         self._busy_until = time.monotonic() + YOUNG_S
         self.poke()
         return done

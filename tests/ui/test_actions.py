@@ -59,8 +59,20 @@ def test_only_what_can_work_is_offered() -> None:
     assert {"filter", "group", "detail"} <= set(_footer("flows", can=read_only, recording=True))
     played = _footer("flows", recording=True, other=False)
     assert not {"burst", "compose", "tunables", "tales", "host/sandbox"} & set(played) and "filter" in played
-    assert _footer("flows", recording=True, next_action="fire")[0] == "burst"
+    for kind, label in (("fire", "burst"), ("fill", "fill the table"), ("rules", "what was next")):
+        assert _footer("flows", recording=True, next_action=kind)[0] == label
+        assert _footer("flows", recording=True, next_action=kind, sandbox=False)[0] == label
     assert _footer("flows", frozen=True)[0] == "go on" and "freeze" not in _footer("flows", frozen=True)
+
+
+def test_what_acts_on_rows_is_offered_where_there_are_some() -> None:
+    assert {"export", "its flow"} <= set(_footer("packets"))
+    assert not {"export", "its flow"} & set(_footer("packets", empty=frozenset({"packets"})))
+    assert "detail" not in _footer("flows", empty=frozenset({"flows"}))
+    assert "detail" in _footer("groups", empty=frozenset({"flows"}))
+    here = actions.Situation(empty=frozenset({"flows"}))
+    offered = {a.id for a in actions.ACTIONS if here.allows(a)}
+    assert not {"delete", "delete-set", "its-packets"} & offered and {"detail", "export"} <= offered
 
 
 def test_keymap_is_checked() -> None:

@@ -244,6 +244,19 @@ async def test_a_recording_refuses_what_it_did_not_record(play: Play) -> None:
         await d.until("only this one target")
 
 
+async def test_a_recording_goes_on_with_whatever_was_done_next(play: Play) -> None:
+    async with play("full") as d:
+        await d.until("No packets up to here in the recording.")
+        assert "b fill the table" in d.text and "Enter detail" not in d.text
+        await d.press("b")
+        await d.until("b burst")
+        await d.until("7 free")
+        await d.press("b")
+        await d.until("drop +3")
+        assert "b burst" not in d.text and "No packets" not in d.text
+        assert "Enter detail" in d.text, "there are flows now"
+
+
 async def test_dialogs_close_with_escape(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
         await d.until("fire the recorded burst")
@@ -297,7 +310,7 @@ async def test_the_palette_finds_by_name_id_key_and_help(play: Play) -> None:
     async with play("ten-syns", (100, 30)) as d:
         await d.until("fire the recorded burst", asking=False)
         for typed, found in (("freeze", "freeze  (space)"), ("rule-order", "order  (o)"), ("F4", "explain  (F4)"),
-                             ("pcapng", "export  (E)"), ("rate lower", "slower  (-)")):  # fmt: skip
+                             ("big digits", "presenter  (F9)"), ("rate lower", "slower  (-)")):  # fmt: skip
             await d.press("ctrl+p")
             d.app.screen.query_one(Input).value = typed  # at once: its beginnings match too
             await d.until(found, asking=False)
@@ -375,7 +388,7 @@ async def test_resizing_through_every_layout(play: Play) -> None:
 async def test_the_host_is_quiet_until_asked(play: Play) -> None:
     async with play("host", (80, 24)) as d:
         await d.until("HOST")
-        await d.until("The packet log is off")
+        await d.until("The packet log was off up to here")
         assert "switches it on" not in d.text, "not in a recording"
         assert "burst" not in d.text.splitlines()[-1]
         await d.press("b")

@@ -50,7 +50,9 @@ class PacketLog(Rows):
         self.filter_text = ""
         self.flow_key = 0
         """Only packets of this flow; 0: all."""
-        self.empty: Sequence[str] = ("No packets yet.",)
+        self.unread_words = "Not read yet."
+        self.empty: Sequence[str] = ("No packets yet.", "The packet log is off.")
+        """What an empty log says while it is on, while it is off, and how it is switched on."""
         self.stop_key = ""
         """What ends a capture that has an end; "" where it can't be ended from here."""
         self._base = 0
@@ -192,9 +194,9 @@ class PacketLog(Rows):
         if self._says_left_out:
             lines.append(((" " + clean(page.left_out), "muted"),))
         if not page.rows:
-            said = self.empty[:1] if page.capturing else ("The packet log is off.", *self.empty[1:])
+            said = self.empty[:1] if page.capturing else self.empty[1:]
             if self.unread:
-                said = ("Not read yet.",)
+                said = (self.unread_words,)
             if page.total and (self.filter_text or self.flow_key):
                 said = (
                     f"None of {counted(page.kept, 'packet')} in the log {self._only()}.",
