@@ -41,15 +41,16 @@ class Caption(Cells):
 
     def __init__(self) -> None:
         super().__init__()
-        self._text = self._key = ""
+        self._said, self._key = ("", ""), ""
 
-    def say(self, text: str, key: str) -> None:
-        """Say these."""
-        self._text, self._key = text, key
+    def say(self, said: tuple[str, str], key: str) -> None:
+        """(sentence, style) and the key."""
+        self._said, self._key = said, key
         self.paint()
 
     def lay_out(self, width: int, height: int) -> list[Line]:
-        return [tuple(spread([(f" {self._text}", "caption")], [(f" {self._key} ", "key")], width))]
+        text, style = self._said
+        return [tuple(spread([(f" {text}", style)], [(f" {self._key} ", "key")], width))]
 
 
 class TaleScreen(Screen[None]):
@@ -163,11 +164,11 @@ class TaleScreen(Screen[None]):
         self.set_class(self.telling.phase != BEFORE, "begun")
         story = self.query_one("#story", Prose)
         before = story.paragraphs
-        story.show(self.telling.story("n", "r"))
+        presenting = self._program.dashboard.presenting
+        story.show(self.telling.story("n", "r", captioned=presenting))
         if story.paragraphs[:1] != before[:1]:
             story.go(0)
-        guessing = self._program.dashboard.presenting
-        self.query_one(Outcomes).show(self.telling.lines(guessing), self.telling.at)
+        self.query_one(Outcomes).show(self.telling.lines(guessing=presenting), self.telling.at)
         self.query_one(KeyBar).show(self._footer())
         self._say()
 

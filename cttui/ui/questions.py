@@ -212,10 +212,11 @@ def explanation(
     notices: Sequence[Notice],
     last: Result | None,
     stages: str = "",
+    no_rules: str = "",
 ) -> Paragraphs:
     """F4: what was lost, where, by which counter, what to do; then how far the screen can be trusted.
 
-    `stages`: how they come to be counted where they aren't, or why they can't be.
+    `stages`: how they come to be counted where they aren't, or why they can't be; `no_rules`: why rules can't be read.
     """
     out: Paragraphs = []
     path = hooks if hooks is not None else HooksReading()
@@ -224,9 +225,13 @@ def explanation(
         out += [(finding.what, style), *(f"  {why}" for why in finding.why)]
         out += [f"  {finding.remedy}"] if finding.remedy else []
         out.append("")
-    if not out:
+    if not out and health.hooks_age_s is None and not no_rules:
+        out += [("Nothing is known yet: rules and their counters are still being read.", "level-warn"), ""]
+    elif not out:
         out.append(("Nothing is seen to be lost, and the table has room.", "right"))
-        if not path.stages_armed:
+        if no_rules:
+            out.append(f"  What rules drop is not seen. {no_rules}")
+        elif not path.stages_armed:
             out.append(f"  What no rule and no statistic counts is seen with stage counters only. {stages}")
         out.append("")
     moved = [(n, v) for n, v in table.stats.items() if v and n in STATISTICS and n not in ("found", "insert")]

@@ -87,28 +87,31 @@ class Telling:
             return f"✗ {n} failed: this kernel did otherwise.", "wrong"
         return "✓ Everything as predicted.", "right"
 
-    def caption(self) -> str:
-        """One line for a room: which step this is, or how it ended."""
+    def caption(self) -> tuple[str, str]:
+        """One line for a room, and its style: which step this is, or how it ended."""
         if self.phase == OVER:
-            return self.verdict[0]
+            return self.verdict
         if self.phase == STARTING:
-            return f"{self.tale.title}: a fresh sandbox…"
+            return f"{self.tale.title}: a fresh sandbox…", "caption"
         if self.phase == BEFORE or not self.step:
-            return self.tale.title
+            return self.tale.title, "caption"
         step = f"Step {self.step} of {len(self.tale.steps)}: {self.tale.steps[self.step - 1].caption}"
-        return f"{step}. Predict first." if self.phase == HELD else step
+        return f"{step}. Predict first." if self.phase == HELD else step, "caption"
 
-    def story(self, next_key: str, run_key: str) -> Paragraphs:
-        """What stands beside the table: the story before, the step while it runs, the explanation after."""
+    def story(self, next_key: str, run_key: str, captioned: bool = False) -> Paragraphs:
+        """What stands beside the table: the story before, the step while it runs, the explanation after.
+
+        `captioned`: how it ended stands in the caption.
+        """
         tale = self.tale
         out: Paragraphs = []
         if self.phase == OVER:
             assert self.outcome is not None
             wrong = [row for row in self.outcome.rows if row.ok is False]
-            out.append(self.verdict)
+            out += [] if captioned else [self.verdict]
             out += [(_otherwise(row), "wrong") for row in wrong if row.what != CARRIED_OUT]
             out += [(clean(note), "level-warn") for note in self.outcome.notes]
-            out.append("")
+            out += [""] if out else []
             if self.outcome.ok is not None:
                 out += [("Why that was predicted", "heading")] if wrong else []
                 out += [tale.explanation, "", ("In production", "heading"), tale.production, ""]

@@ -201,16 +201,20 @@ class ViewActions:
 
     def explain(self) -> None:
         """What was lost, where, by which counter, what to do."""
-        answer = self.dashboard.answer
+        answer, state = self.dashboard.answer, self.session.state
         if answer is None:
+            dead = state.phase is Phase.DEAD
+            why = "there is no probe" if dead else "the first reading is on its way"
+            self.app.push_screen(Read("Explained", [f"Nothing was looked at yet: {why}."]))
             return
         job = self.dashboard.burst
         result = job.of_packets if job is not None else None
-        why_not = faults.cannot(self.session.state.welcome, "stages")
+        why_not = faults.cannot(state.welcome, "stages")
         stages = why_not or f"{self.app.key('stages')} in the hooks switches them on."
         said = questions.explanation(
-            answer.table, answer.health, answer.hooks, self.dashboard.notices, result, stages
-        )
+            answer.table, answer.health, answer.hooks, self.dashboard.notices, result, stages,
+            faults.cannot(state.welcome, "rules"),
+        )  # fmt: skip
         self.app.push_screen(Read("Explained", said))
 
     # ------------------------------------------------------------ copying

@@ -220,6 +220,20 @@ def test_nothing_is_said_of_dumps_where_flows_are_not_read() -> None:
     )
 
 
+def test_what_was_not_looked_at_is_not_said_to_be_fine() -> None:
+    empty = samples.table(count=0, stats={}, rates={}, by_state={}, filler=0, held=0, assured=0, evictable=0)
+    nothing = "Nothing is seen to be lost"
+
+    def said(hooks_age_s: float | None, no_rules: str = "") -> str:
+        health = Health(counters_age_s=0.0, hooks_age_s=hooks_age_s)
+        return text(questions.explanation(empty, health, None, [], None, no_rules=no_rules))
+
+    assert nothing not in said(None) and "still being read" in said(None)
+    assert nothing in said(0.1) and "still" not in said(0.1)
+    without = said(None, "It takes sudo.")
+    assert nothing in without and "What rules drop is not seen. It takes sudo." in without
+
+
 def test_explanation_covers_the_whole_picture() -> None:
     health = Health(
         counters_age_s=0.2, dump_age_s=5, events_attached=False, events_lost=2, ghosts=4, ring_drops=1
@@ -377,6 +391,8 @@ def test_a_tale_told() -> None:
     telling.take(StepDone(1, Result()))
     telling.take(Finished(Outcome(tale.name, False, "6.18", rows=(Row("x", 10, 9, False),))))
     assert telling.phase == OVER and "One prediction failed" in text(telling.story("n", "r"))
+    assert telling.caption() == telling.verdict, "a room reads it once, in its colour"
+    assert "One prediction failed" not in text(telling.story("n", "r", captioned=True))
     assert next(row.measured for row, _ in telling.lines() if row is not None) == 9
 
 
