@@ -151,3 +151,17 @@ async def test_the_newest_is_marked_while_keys_act_on_it() -> None:
         await pilot.pause()
         widget.show(s.packets(4, lost=0))
         assert [line[0][1] for line in widget._lines[1:5]] == ["muted", "muted", "muted", "cursor"]
+
+
+async def test_a_taller_log_asks_for_the_rows_it_has_room_for() -> None:
+    widget = PacketLog()
+    app = Host(widget)
+    async with app.run_test(size=(80, 4)) as pilot:
+        rows = s.packets(3, lost=0, total=40, kept=40, matched=40)
+        widget.show(msgspec.structs.replace(rows, first=37))
+        await pilot.resize_terminal(80, 3)
+        await pilot.pause()
+        assert not app.said
+        await pilot.resize_terminal(80, 20)
+        await pilot.pause()
+        assert isinstance(app.said[-1], PacketLog.WindowWanted) and widget.question() == (-1, 19)

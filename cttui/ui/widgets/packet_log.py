@@ -177,6 +177,8 @@ class PacketLog(Rows):
         if self.following:
             self._to_end()
         super().on_resize(event)
+        if len(self.page.rows) < min(self.visible_rows, self.total):  # frozen, nobody else would ask
+            self.post_message(self.WindowWanted(self))
 
     # ------------------------------------------------------------ layout
 
