@@ -8,6 +8,7 @@ from cttui.cli import faults
 from cttui.cli.parser import build_parser
 from cttui.client import targets
 from cttui.client.targets import Target
+from cttui.model.as_root import as_root
 from cttui.model.messages import Fault, FaultError
 
 
@@ -166,7 +167,7 @@ def main(argv: list[str]) -> int:
         return faults.OK
     except PermissionError as e:
         return faults.report(
-            Fault("no-privilege", f"{e.filename}: {e.strerror}.", "Run as root: sudo cttui …")
+            Fault("no-privilege", f"{e.filename}: {e.strerror}.", f"Run as root: {as_root()} …")
         )
     except OSError as e:
         return faults.report(Fault("os", f"{e.filename or 'The system said'}: {e.strerror}."))

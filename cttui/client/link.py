@@ -9,6 +9,7 @@ from cttui import __version__
 from cttui.client.ssh import watched_through
 from cttui.client.targets import Target
 from cttui.model import framing
+from cttui.model.as_root import as_root
 from cttui.model.messages import (
     PROTOCOL,
     Action,
@@ -55,7 +56,7 @@ def _explain_death(target: Target, code: int | None, words: list[str]) -> Fault:
         return Fault(
             "no-privilege",
             f"The namespace of {target.label} may not be entered ({last}).",
-            "Run as root: sudo cttui …",
+            f"Run as root: {as_root()} …",
         )
     how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
     if any("sigprocmask unblock failed" in word for word in words):

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cttui.model.as_root import as_root
 from cttui.model.messages import HOST_COUNT_FD, FaultError
 from cttui.model.safe import clean
 
@@ -92,6 +93,6 @@ def host(netns: str | None = None, pid: int | None = None) -> Target:
         raise FaultError(
             "no-privilege",
             f"The network namespace of {label} may not be opened by this user.",
-            "Run as root: sudo cttui …",
+            f"Run as root: {as_root()} …",
         )
     return Target("host", label, (_tool("nsenter"), f"--net={path}", "--"))

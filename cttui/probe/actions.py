@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from cttui.kernel import ctnetlink
+from cttui.model.as_root import as_root
 from cttui.model.messages import (
     Action,
     Arm,
@@ -105,7 +106,7 @@ class Actions:
             )
         if e.sandbox is None and not e.privileged:
             raise FaultError(
-                "no-privilege", f"To {what} needs CAP_NET_ADMIN here.", "Run as root: sudo cttui …"
+                "no-privilege", f"To {what} needs CAP_NET_ADMIN here.", f"Run as root: {as_root()} …"
             )
 
     # ------------------------------------------------------------ the sandbox's own

@@ -7,6 +7,7 @@ and when nobody looks.
 import errno
 from collections.abc import Callable
 
+from cttui.model.as_root import as_root
 from cttui.model.messages import Arm, Disarm, FaultError
 from cttui.model.safe import clean
 from cttui.probe.capture import Capture
@@ -69,7 +70,7 @@ class Switches:
         except OSError as e:
             if e.errno in (errno.EPERM, errno.EACCES):
                 raise FaultError(
-                    "no-privilege", f"{action.what}: {e.strerror}.", "Run as root: sudo cttui …"
+                    "no-privilege", f"{action.what}: {e.strerror}.", f"Run as root: {as_root()} …"
                 ) from None
             name = f" {clean(action.interface)}" if isinstance(action, Arm) and action.interface else ""
             raise FaultError("switch", f"{action.what}{name}: {e.strerror or e}.") from None

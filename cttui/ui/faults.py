@@ -6,6 +6,7 @@ from cttui.diagnosis import forecast
 from cttui.diagnosis.findings import alarming, suspect
 from cttui.diagnosis.headline import headline
 from cttui.diagnosis.network import knocks
+from cttui.model.as_root import as_root
 from cttui.model.messages import Answer, Fault, Job, Result, Welcome
 from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
@@ -272,7 +273,7 @@ def banner(
                         (" ! ", "level-warn"),
                         ("counters only: reading the flows needs privilege", "level-warn"),
                     ),
-                    (("sudo cttui ", "muted"),),
+                    ((f"{as_root()} ", "muted"),),
                 )
             )
         elif (age := answer.health.events_lost_age_s) is not None and age < TOLD_S:

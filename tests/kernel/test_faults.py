@@ -79,7 +79,7 @@ def test_no_privilege_for_the_target() -> None:
     text = fault(run("flows", cttui=nobody), 1)
     assert "CAP_NET_ADMIN" in text and "sudo" in text and "sandbox" in text
     text = fault(run("snapshot", "--pid", str(os.getpid()), cttui=nobody), 1)
-    assert f"PID {os.getpid()}" in text and "sudo cttui" in text
+    assert f"PID {os.getpid()}" in text and "Run as root: sudo " in text
 
 
 def test_unknown_names() -> None:

@@ -1,0 +1,22 @@
+"""How this program is started as root."""
+
+import functools
+import os
+import shutil
+import sys
+from pathlib import Path
+
+SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where sudo looks for commands (secure_path of sudoers(5)): pipx, uv and a venv put nothing there."""
+
+
+@functools.cache
+def as_root() -> str:
+    """The command for a shell, `sudo cttui` where sudo finds it."""
+    if shutil.which("cttui", path=SECURE_PATH):
+        return "sudo cttui"
+    found = shutil.which("cttui") or str(Path(sys.executable).with_name("cttui"))
+    if not os.access(found, os.X_OK):
+        return f"sudo {sys.executable} -m cttui"
+    home = os.path.expanduser("~")
+    return f"sudo ~{found.removeprefix(home)}" if found.startswith(f"{home}/") else f"sudo {found}"
