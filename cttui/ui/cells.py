@@ -30,6 +30,8 @@ STYLE_COST = 40
 """Bytes of the SGR sequences around a run in true colour: CSI 38;2;r;g;b;48;2;r;g;b m … CSI 0 m."""
 MOVE_COST = 8
 """Bytes of a cursor movement, CSI row;column H."""
+NOTE_EDGES = 4
+"""Cells around a note in a heading: a space, the note, a space, two of the rule."""
 
 
 _NARROW = re.compile(r"[ -~\u00b0-\u02ff\u2010-\u2027\u2190-\u21ff\u2500-\u259f]*")
@@ -149,6 +151,11 @@ class Cells(Widget):
         runs = [(note, "heading-note") if isinstance(note, str) else note for note in notes]
         self.notes = [run for run in runs if run[0]]
 
+    def note_room(self, *others: str) -> int:
+        """Cells that the heading has for one more note beside these."""
+        taken = sum(width_of(other) + NOTE_EDGES for other in others if other)
+        return self.size.width - width_of(self._key_and_heading) - 4 - taken - NOTE_EDGES
+
     def paint(self) -> None:
         """Lay the lines out anew and refresh the cells that differ from what was painted."""
         width, height = self.size
@@ -198,13 +205,17 @@ class Cells(Widget):
         self._lines += [fit((), width)] * (height - len(lines))
         self._laid = (width, height)
 
+    @property
+    def _key_and_heading(self) -> str:
+        return f"{self.key} {self.heading}" if self.key else self.heading
+
     def _heading_line(self, width: int) -> Line:
         rule, line = ("━", "heading-focus") if self.has_focus else ("─", "heading-rule")
-        name = clip(f"{self.key} {self.heading}" if self.key else self.heading, width - 2)
+        name = clip(self._key_and_heading, width - 2)
         left: list[Run] = [(rule, line), (name, "heading-focus" if self.has_focus else "heading")]
         room = width - width_of(name) - 4
         notes = list(self.notes)
-        while notes and sum(width_of(text) + 4 for text, _ in notes) > room:
+        while notes and sum(width_of(text) + NOTE_EDGES for text, _ in notes) > room:
             text, style = notes.pop(0)
             if not notes and style != "heading-note" and room > 8:  # a loss is said as far as it fits
                 notes = [(clip_words(text, room - 4), style)]

@@ -1,6 +1,7 @@
 """The flow table: what it says, where its cursor stays, what it asks for, and how little it repaints."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -107,6 +108,29 @@ async def test_80_columns_say_what_the_article_says() -> None:
             "unreplied",
         ]
         assert len(text) == 9 and all(width_of(line) <= 80 for line in text)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+async def test_a_filter_that_is_too_long_is_cut_and_not_kept_quiet(width: int) -> None:
+    app = Host([s.flow(9 - i) for i in range(7)])
+    app_filter = "state ESTABLISHED › src 2001:db8::7 › dst/24 198.51.100.0/24 " + "dport=443 " * 12
+    async with app.run_test(size=(width, 12)) as pilot:
+        app.table.filter_text, app.table.filtered_in = app_filter.strip(), "kernel"
+        await begun(app, pilot, total=262144)
+        heading = lines(app)[0]
+        assert "filter" in heading and heading.endswith(" 7 of 262,144 ━")
+        assert width < 80 or (
+            "…" in heading and "filter in kernel: state" in heading and "dport=443 ━" in heading
+        )
+
+
+async def test_the_last_column_keeps_off_the_scrollbar() -> None:
+    flows = [s.flow(i, status=ASSURED | f.SRC_NAT | f.DST_NAT | f.FIXED_TIMEOUT) for i in range(20)]
+    app = Host(flows)
+    async with app.run_test(size=(80, 12)) as pilot:
+        await begun(app, pilot)
+        for line in lines(app)[2:]:
+            assert line[-1] in "┃│" and line[-2] == " " and "…" in line[-5:]
 
 
 @pytest.mark.parametrize(
@@ -348,6 +372,21 @@ async def test_where_rows_were_late_the_next_key_does_not_wait_at_all(
         assert ":10000" in lines(app)[2]
         app.table.action_last()
         assert ":10000" in lines(app)[2], "they were in time"
+
+
+async def test_nobody_waits_for_rows_of_a_table_that_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Host([s.flow(i) for i in range(200)])
+    async with app.run_test(size=(80, 12)) as pilot:
+        await begun(app, pilot)
+        app.mute = True
+        monkeypatch.setattr(flow_table, "LATE_S", 60.0)
+        app.table.action_last()  # asked for, and never answered: another target
+        app.table.clear()
+        clock = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: clock() + 120)
+        app.answer()
+        app.table.action_last()
+        assert "…" not in app.table.as_text(), "as if the new target had kept a key waiting"
 
 
 async def test_widths_set_by_hand_hold_and_the_others_give_way() -> None:

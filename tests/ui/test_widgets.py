@@ -132,6 +132,14 @@ async def test_groups() -> None:
     )
     narrow = await shown(Groups(), s.groups(), (40, 12))
     assert "1,000" in narrow[2]
+    inside = Groups()
+    inside.way = "state ESTABLISHED › src 2001:db8::7 › dst/24 198.51.100.0/24 dport=443"
+    heading = (await shown(inside, s.groups(), (80, 12)))[0]
+    assert (
+        "in state ESTA" in heading
+        and "…" in heading
+        and heading.endswith("dport=443 ── 8 groups of 2,000 flows ─")
+    )
 
 
 async def test_groups_drill_and_sort() -> None:

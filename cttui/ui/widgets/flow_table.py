@@ -18,7 +18,7 @@ from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage
 from cttui.model.safe import clean
 from cttui.model.words import counted
-from cttui.ui.lines import Line, clip, keyed, width_of
+from cttui.ui.lines import Line, clip, clip_middle, keyed, width_of
 from cttui.ui.rows import Rows
 from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, LARGEST, SMALLEST, Column, sensible, shares
 from cttui.ui.widgets.flow_lines import MARKER, Layout, flow_line, gap_line, header_line
@@ -105,7 +105,9 @@ class FlowTable(Rows):
     @property
     def columns(self) -> list[str]:
         """Ids of the columns shown, in order: as chosen, or what suits the width."""
-        return self._chosen or sensible(self.row_width(self.size.width) - MARKER, self._grown, self._fixed)
+        return self._chosen or sensible(
+            self._cells(self.row_width(self.size.width)), self._grown, self._fixed
+        )
 
     @columns.setter
     def columns(self, ids: Sequence[str]) -> None:
@@ -186,6 +188,7 @@ class FlowTable(Rows):
         """Forget everything: another target, another filter."""
         self.page, self.total, self.top, self.cursor = FlowPage(), 0, 0, 0
         self._at_top, self._follow = True, 0
+        self._wanted_at = None  # nobody waits for rows of what is forgotten
         self._marks.clear()
         self._measure_anew()
         self.paint()
@@ -304,13 +307,17 @@ class FlowTable(Rows):
 
     # ------------------------------------------------------------ layout
 
+    def _cells(self, width: int) -> int:
+        """Cells for columns in a row of `width`: a space keeps the last one off the scrollbar."""
+        return width - MARKER - (self.total > self.visible_rows)
+
     def _layout(self, width: int) -> list[tuple[Column, int]]:
         columns = [BY_ID[id] for id in self.columns][self._left :]
         grown = dict(self._grown)
         for column in columns:
             if column.sort == self.sort:  # the arrow
                 grown[column.id] = max(grown.get(column.id, 0), len(column.label) + 1)
-        widths = shares(columns, grown, self._fixed, width - MARKER)
+        widths = shares(columns, grown, self._fixed, self._cells(width))
         self._overflow = 0 in widths
         return [(column, cells) for column, cells in zip(columns, widths, strict=True) if cells]
 
@@ -350,8 +357,11 @@ class FlowTable(Rows):
         shown = f"{live:,}" if live == page.total else f"{live:,} of {page.total:,}"
         if self._marks.begun is None:
             shown = ""  # no page yet, perhaps never: nobody has counted
-        where = f" in {self.filtered_in}:" if self.filtered_in else ""
-        chosen = f"filter{where} {clean(self.filter_text)}" if self.filter_text else ""
+        where = f"filter in {self.filtered_in}: " if self.filtered_in else "filter "
+        # Cut rather than left out: a table must not look as if nothing narrowed it.
+        cells = self.note_room(shown) - len(where)
+        text = clean(self.filter_text)
+        chosen = f"{where}{clip_middle(text, cells)}" if text and cells > 3 else "filter" if text else ""
         over = [flow.rate_over_s or 0.0 for flow in page.rows if flow.rate_bps is not None]
         rates = f"rates over {max(over):.0f} s" if over and "rate" in self.columns else ""
         self.note(rates, f"sort {self.sort} {arrow}", hidden, chosen, shown)

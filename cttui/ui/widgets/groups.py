@@ -57,6 +57,8 @@ class Groups(Rows):
         self.sort = "count"
         self.descending = True
         self.empty: Sequence[str] = ("Nothing to group.",)
+        self.way = ""
+        """Groups entered and filter, which narrow what is grouped; the app sets it."""
 
     @property
     def selected(self) -> GroupRow | None:
@@ -114,7 +116,10 @@ class Groups(Rows):
         count = words.counted(page.total, "group") if page.total else ""
         if count and width >= 60:
             count += f" of {words.counted(page.flows, 'flow')}"
-        self.note(f"by {', '.join(page.by)}" if page.by else "", f"sort {self.sort} {arrow}", count)
+        # Where one is comes first: the columns say how flows are grouped and sorted, too.
+        room = self.note_room(count) - len("in ")
+        way = f"in {clip_middle(clean(self.way), room)}" if self.way and room > 3 else ""
+        self.note(f"sort {self.sort} {arrow}", f"by {', '.join(page.by)}" if page.by else "", way, count)
         if not page.rows:
             return [
                 line
