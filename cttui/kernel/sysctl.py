@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from cttui.model.as_root import as_root
 from cttui.model.messages import FaultError
 from cttui.model.tunables import TUNABLES, Tunable
 
@@ -76,7 +77,7 @@ def _why_not(target: str, scope: str, in_first_namespace: bool | None) -> str:
     if scope == "machine" and (in_first_namespace is False or (os.geteuid() == 0 and not in_first_namespace)):
         return "One limit for the whole machine: only the machine's first network namespace may change it."
     if os.geteuid() != 0:
-        return "Needs CAP_NET_ADMIN here: run cttui with sudo."
+        return f"Needs CAP_NET_ADMIN here: run {as_root()}."
     return "The kernel makes it read-only here (another namespace, or /proc/sys mounted read-only)."
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cttui.kernel import ctnetlink
 from cttui.kernel.kmsg import KernelLog
+from cttui.model.as_root import as_root
 from cttui.model.messages import FaultError
 
 
@@ -21,18 +22,16 @@ class Rights:
             self._know(
                 what,
                 self.privileged,
-                f"The {name} can be read only with CAP_NET_ADMIN here: run cttui with sudo, or look at the sandbox.",
+                f"The {name} can be read only with CAP_NET_ADMIN here: run {as_root()}, or look at the sandbox.",
             )
-        self._know(
-            "capture", _has_net_raw(), "Capturing packets needs CAP_NET_RAW here: run cttui with sudo."
-        )
+        self._know("capture", _has_net_raw(), f"Capturing packets needs CAP_NET_RAW here: run {as_root()}.")
         self._know("kmsg", log.readable, log.why)
         self._know(
             "write",
             self.writes,
             "cttui runs with --read-only: nothing is changed here. Start it without --read-only."
             if read_only
-            else "Changing anything needs CAP_NET_ADMIN here: run cttui with sudo.",
+            else f"Changing anything needs CAP_NET_ADMIN here: run {as_root()}.",
         )
         if sandbox:
             self.can += ["fire", "fill"]

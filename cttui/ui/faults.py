@@ -36,7 +36,7 @@ def cannot(welcome: Welcome | None, what: str) -> str:
     """Why the probe can't do `what` here and what helps, "" where it can or nobody knows yet."""
     if welcome is None or what in welcome.can:
         return ""
-    return clean(welcome.cannot.get(what, "")) or "This needs more privilege here: run cttui with sudo."
+    return clean(welcome.cannot.get(what, "")) or f"This needs more privilege here: run {as_root()}."
 
 
 def why_empty(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cttui.client.ssh import watched_through
+from cttui.model.as_root import as_root
 from cttui.model.messages import (
     Action,
     Answer,
@@ -77,7 +78,7 @@ class PacketActions:
     def _can(self, what: str, name: str) -> None:
         welcome = self.session.state.welcome
         if welcome is not None and what not in welcome.can:
-            why = welcome.cannot.get(what, "") or f"{name} needs CAP_NET_ADMIN here: run cttui with sudo."
+            why = welcome.cannot.get(what, "") or f"{name} needs CAP_NET_ADMIN here: run {as_root()}."
             raise FaultError("cannot", clean(why))
 
     async def capture(self) -> None:

@@ -9,7 +9,7 @@ Play = Callable[..., Any]
 
 
 @pytest.mark.parametrize(("may", "said", "unsaid"), [
-    (True, "w in the hooks switches them on.", "sudo"), (False, "run cttui with sudo.", "w in the hooks"),
+    (True, "w in the hooks switches them on.", "sudo"), (False, "run sudo ", "w in the hooks"),
 ])  # fmt: skip
 async def test_how_to_have_stages_counted(play: Play, may: bool, said: str, unsaid: str) -> None:
     async with play("host", (80, 24)) as d:
