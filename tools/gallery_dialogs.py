@@ -18,7 +18,10 @@ async def _choices(s: Gallery) -> None:
         await s.go(key)
         await s.picture(name)
         await s.home()
-    await s.go("2", "down", "down", "y")
+    await s.go("2")
+    while s.app.dashboard.hooks.selected is None:
+        await s.press("down")
+    await s.press("y")
     await s.picture("copy-rule")
     await s.home()
     await s.go("3", "y")

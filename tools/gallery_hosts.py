@@ -175,7 +175,7 @@ async def _replay(s: Gallery) -> None:
         s.app.session.poke()
         await s.pilot.pause(0.05)
     await s.picture("replay")
-    await s.go("b")
+    await s.go("e")
     await s.picture("notice-replay", notice=True)
 
 

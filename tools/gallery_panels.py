@@ -223,7 +223,11 @@ async def _full(s: Gallery) -> None:
     await s.home()
     await s.go("f9")
     await s.picture("presenter-full")
-    await s.press("f9", "f")
+    await s.press("f9")
+    await s.go("f")
+    await s.until(lambda: s.app.dashboard.flows.total > 7)
+    await s.press("end")  # the burst's flows are newer
+    await s.readings(2)
     await s.picture("fillers")
     await s.go("enter")
     await s.picture("flow-detail-filler")

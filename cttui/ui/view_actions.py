@@ -114,6 +114,12 @@ class ViewActions:
 
     def fillers(self) -> None:
         """Show or hide what only occupies slots."""
+        answer, here = self.dashboard.answer, self.session.state.situation
+        if answer is not None and not answer.table.filler and not self.view.fillers:
+            fill = self.app.key("tunables") if here.sandbox and not here.recording else ""
+            how = f": {fill} fills the table" if fill else ""
+            self.app.say(f"There are no fillers here{how}.", "warning")
+            return
         self.view.fillers = not self.view.fillers
         self.dashboard.flows.clear()
         self.session.poke()

@@ -248,6 +248,8 @@ async def test_a_recording_goes_on_with_whatever_was_done_next(play: Play) -> No
     async with play("full") as d:
         await d.until("No packets up to here in the recording.")
         assert "b fill the table" in d.text and "Enter detail" not in d.text
+        await d.press("f")
+        await d.until("There are no fillers here.", asking=False)
         await d.press("b")
         await d.until("b burst")
         await d.until("7 free")
