@@ -135,6 +135,10 @@ class Program(TypingOrder):
         self.session.start()
         self.probe_actions = ProbeActions(self)
         self.packet_actions = PacketActions(self)
+        # Before the handlers: until there are any, keys wait. A `/` would look for a field that is still to come.
+        await self.dashboard.furnish()
+        if not self.is_running:
+            return  # left again meanwhile
         self._handlers = {
             **ViewActions(self).handlers(),
             **self.probe_actions.handlers(),
@@ -147,9 +151,6 @@ class Program(TypingOrder):
             "suspend": self.action_suspend_process,
             "redraw": self.redraw,
         }
-        await self.dashboard.furnish()
-        if not self.is_running:
-            return  # left again meanwhile
         table = self.dashboard.flows
         table.widths = self.memory.widths
         table.columns = self.options.config.unless(self.memory.columns, "flows.columns")

@@ -1,5 +1,6 @@
 """Text fields: the cursor is where one sees it."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal
 
+from cttui.ui.dashboard import Dashboard
 from cttui.ui.dialogs import Ask
 from cttui.ui.fields import Field, Label, pointed
+from cttui.ui.filter_bar import FilterBar
 
 
 class Row(App[None]):
@@ -38,6 +41,23 @@ async def test_sixteen_colours_show_the_cursor(play: Callable[..., Any]) -> None
         field = d.app.query_one("#filter-field", Field)
         style = next(s.style for s in field.render_line(0) if s.style is not None)
         assert style.reverse and style.color.is_default and style.bgcolor.is_default
+
+
+async def test_a_key_waits_for_the_field_that_it_opens(
+    play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    furnish = Dashboard.furnish
+
+    async def late(self: Dashboard) -> None:
+        await asyncio.sleep(0.5)
+        await furnish(self)
+
+    monkeypatch.setattr(Dashboard, "furnish", late)
+    async with play("ten-syns", (80, 24)) as d:
+        await d.press("slash")
+        async with asyncio.timeout(10):
+            while not d.app.query(FilterBar) or not d.app.query_one(FilterBar).has_class("open"):
+                await asyncio.sleep(0.02)
 
 
 async def test_what_does_not_fit_is_marked_at_the_end_that_is_cut() -> None:
