@@ -265,13 +265,17 @@ def _loss(loss: Loss, rules: Sequence[ActiveRule]) -> Finding:
         return Finding(
             level, f"{packets(loss.packets)} {were} lost, and no counter says why{going}.", (where,)
         )
-    said = cause if cause.startswith(VERBS) else f"{verb(cause)}: {cause}"
+    said = cause if cause.startswith(VERBS) else f"{verb(loss)}: {cause}"
     return Finding(level, f"{packets(loss.packets)} {were} {said}{going}.", (where,))
 
 
-def verb(cause: str) -> str:
+def verb(loss: Loss) -> str:
     """What became of packets: those that met no socket were delivered to UDP, which refuses them."""
-    return "refused" if cause.startswith("no socket") else "lost"
+    if not loss.is_loss:
+        return "fewer"
+    if by_rule(loss):
+        return "dropped"
+    return "refused" if loss.cause.startswith("no socket") else "lost"
 
 
 def going_on(loss: Loss) -> str:

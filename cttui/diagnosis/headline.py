@@ -49,7 +49,7 @@ def headline(
             brief = "lost in conntrack: table full"
             cause = brief if going or more else f"{brief} (no rule dropped them)"
         elif not cause.startswith(VERBS):
-            cause, brief = f"{verb(cause)}: {cause.partition(': ')[0]}", f"{verb(cause)}: {brief}"
+            cause, brief = f"{verb(worst)}: {cause.partition(': ')[0]}", f"{verb(worst)}: {brief}"
         many = packets(worst.packets)
         return fitting(
             f"{many} {cause}{more}{going}", f"{many} {brief}{more}{going}", f"{many} {brief}{going}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from cttui.diagnosis.finding import ERROR, WARNING
-from cttui.diagnosis.findings import by_rule, findings
+from cttui.diagnosis.findings import by_rule, findings, verb
 from cttui.model import flow as f
 from cttui.model import words
 from cttui.model.flow import Flow
@@ -190,10 +190,9 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
             out.append((f"{name:<9} +{n:,}  {STATISTICS[name]}", style))
     for loss in result.losses:
         style = "muted" if by_rule(loss) or not loss.is_loss else "error-text"
-        verb = "dropped" if by_rule(loss) else "lost" if loss.is_loss else "fewer"
         out.append(
             (
-                f"{verb:<9} {loss.packets:,} {clean(between(loss))}: {clean(loss.cause)}",
+                f"{verb(loss):<9} {loss.packets:,} {clean(between(loss))}: {clean(loss.cause)}",
                 style,
             )
         )

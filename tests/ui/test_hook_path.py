@@ -8,7 +8,9 @@ import samples as s
 from host import Host, markdown, shown
 
 from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule, Stage
+from cttui.model.messages import Result
 from cttui.model.path import between
+from cttui.ui.questions import result_lines
 from cttui.ui.widgets.hook_items import Item
 from cttui.ui.widgets.hook_lines import Here, brief, item_runs
 from cttui.ui.widgets.hook_path import HookPath
@@ -123,6 +125,19 @@ async def test_the_path_in_order_with_conntrack_in_its_place() -> None:
         assert found >= 0, f"{words!r} is not after {text[:at][-60:]!r} in\n{text}"
         at = found + len(words)
     assert "7 dropped by rules ── 3 LOST" in lines[0]
+
+
+async def test_what_no_socket_took_is_refused_not_lost() -> None:
+    refused = Loss(
+        family="ip", hook="input", after="after input", before="local process", packets=10,
+        cause="no socket on that port", source="UdpNoPorts +10",
+    )  # fmt: skip
+    lines = await shown(HookPath(), s.hooks(losses=[refused]), (100, 45))
+    assert "10 refused" in lines[0] and "LOST" not in lines[0]
+    words = "\n".join(
+        line if isinstance(line, str) else line[0] for line in result_lines(Result(losses=[refused]))
+    )
+    assert "refused   10 between" in words and "lost" not in words
 
 
 async def test_the_stages_that_a_loss_lies_between_stand_around_it_by_the_name_it_has_elsewhere() -> None:

@@ -1,13 +1,13 @@
 """The packet's path through netfilter: hooks, chains, rules, conntrack in its place, and what was lost where."""
 
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 
 from textual.message import Message
 
 from cttui.diagnosis import active_rules
-from cttui.diagnosis.findings import by_rule
+from cttui.diagnosis.findings import verb
 from cttui.diagnosis.network import knocks
 from cttui.model.hooks import Chain, HooksReading, Rule
 from cttui.model.safe import clean
@@ -186,8 +186,10 @@ class HookPath(Rows):
         self._below = [] if self.compact else self._notes(reading, width)
         self.settle()
         self._show_loss()
-        lost = sum(loss.packets for loss in reading.losses if loss.is_loss and not by_rule(loss))
-        ruled = sum(loss.packets for loss in reading.losses if loss.is_loss and by_rule(loss))
+        became: Counter[str] = Counter()
+        for loss in reading.losses:
+            became[verb(loss)] += loss.packets
+        ruled, refused, lost = became["dropped"], became["refused"], became["lost"]
         rules = sum(chain.rules_total for chain in reading.chains if not chain.ours)
         dropping = [rule for rule in reading.active_rules if active_rules.takes(rule)]
         now = sum(rule.pps for rule in dropping)
@@ -198,6 +200,7 @@ class HookPath(Rows):
             counted(rules, "rule") if rules else "",
             directions[0][0] if self.compact and directions else "",
             f"{ruled:,} dropped by rules" if ruled else f"rules drop {number(now)}/s" if now else "",
+            (f"{refused:,} refused" if refused else "", "level-warn"),
             (f"{lost:,} LOST" if lost else "", "hook-loss"),
         )
         if self.compact:
