@@ -54,7 +54,7 @@ async def test_a_key_waits_for_the_field_that_it_opens(
 
     monkeypatch.setattr(Dashboard, "furnish", pressed_meanwhile)
     async with play("ten-syns", (80, 24)) as d, asyncio.timeout(10):
-        while not d.app.query_one(FilterBar).has_class("open"):
+        while not any(bar.has_class("open") for bar in d.app.query(FilterBar)):
             await asyncio.sleep(0.02)
 
 
