@@ -190,15 +190,18 @@ def summary(job: Job) -> str:
 
 
 def big_numbers(answer: Answer, job: Job | None) -> list[tuple[str, str, str]]:
-    """Presenter mode: (number, label, style) of what a room should see."""
+    """Presenter mode: (number, label, style) of what a room should see, the first of them in any width."""
     table = answer.table
     out: list[tuple[str, str, str]] = []
+    roomy: list[tuple[str, str, str]] = []
     if table.count is not None:
         visible = table.count - table.filler
         out.append((f"{visible:,}", "flows" if table.filler else "entries", ""))
         if table.maximum:
             free = max(0, table.maximum - table.count)
-            out.append((f"{free:,}", "free slots", "level-full" if free == 0 else ""))
+            # Many free slots are not in question, and their digits would take the room of what was lost.
+            places = roomy if free > 999 else out
+            places.append((f"{free:,}", "free slots", "level-full" if free == 0 else ""))
     result = job.of_packets if job is not None else None
     if result is not None:
         out.append((f"{result.sent:,}", "sent", ""))
@@ -207,7 +210,7 @@ def big_numbers(answer: Answer, job: Job | None) -> list[tuple[str, str, str]]:
         out.append((f"{lost:,}", "drop", "level-full" if lost else ""))
     elif table.rates.get("drop"):
         out.append((f"{table.rates['drop']:,.0f}", "drops a second", "level-full"))
-    return out
+    return out + roomy
 
 
 def prerouting(result: Result) -> list[tuple[str, int]]:

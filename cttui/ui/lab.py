@@ -119,7 +119,6 @@ class TaleScreen(Screen[None]):
         self.query_one("#story").focus()
         self.query_one("#tale-flows", FlowTable).empty = ["No flows yet."]
         self._present()
-        self._arrange()
         self._paint()
 
     def on_key(self, event: events.Key) -> None:
@@ -138,6 +137,7 @@ class TaleScreen(Screen[None]):
         presenting = self._program.dashboard.presenting
         self.set_class(presenting, "presenting")
         self.query_one(Caption).display = presenting
+        self._arrange()
 
     def _say(self) -> None:
         """Presenter mode: the step as a caption, the last key, the numbers in question."""
@@ -158,7 +158,8 @@ class TaleScreen(Screen[None]):
     def _arrange(self) -> None:
         width, height = self.app.size
         self.set_class(width >= 116, "wide")
-        self.set_class(height < 30, "low")
+        # Big digits and the caption take six lines from what is told.
+        self.set_class(height < (36 if self._program.dashboard.presenting else 30), "low")
 
     def _paint(self) -> None:
         self.set_class(self.telling.phase != BEFORE, "begun")

@@ -133,6 +133,17 @@ def test_a_room_is_told_numbers_of_packets_only_after_a_burst() -> None:
     assert [label for _, label, _ in faults.big_numbers(answer, filled)] == ["entries", "free slots"]
 
 
+def test_many_free_slots_take_no_room_from_what_was_lost() -> None:
+    burst = Job(id=1, kind="fire", state="done", result=FULL)
+
+    def labels(count: int) -> list[str]:
+        answer = Answer(seq=1, at=0.0, table=samples.table(count=count, filler=0), health=Health())
+        return [label for _, label, _ in faults.big_numbers(answer, burst)]
+
+    assert labels(10)[-2:] == ["drop", "free slots"]
+    assert labels(262_137)[:2] == ["entries", "free slots"]
+
+
 def test_losses_that_a_rule_meant_are_no_alarm() -> None:
     ruled = Loss(family="ip", hook="output", after="defrag", before="raw", packets=10, cause="dropped by raw OUTPUT rule 1: -j DROP", source="raw OUTPUT rule 1 +10")  # fmt: skip
     lost = Loss(family="ip", hook="prerouting", after="raw", before="conntrack", packets=3, cause="lost in conntrack: table full", source="drop +3")  # fmt: skip
