@@ -17,7 +17,7 @@ from cttui.ui import faults
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells
 from cttui.ui.dialogs import Button, Confirm
-from cttui.ui.lines import Line, spread
+from cttui.ui.lines import Line, spread, width_of
 from cttui.ui.prose import Prose
 from cttui.ui.session import Phase
 from cttui.ui.telling import BEFORE, HELD, OVER, RUNNING, STARTING, Telling
@@ -50,7 +50,10 @@ class Caption(Cells):
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         text, style = self._said
-        return [tuple(spread([(f" {text}", style)], [(f" {self._key} ", "key")], width))]
+        key = self._key
+        if width_of(text) + width_of(key) + 4 > width:  # what the key is for, the line at the bottom says too
+            key = key.partition(":")[0]
+        return [tuple(spread([(f" {text}", style)], [(f"  {key} " if key else "", "key")], width))]
 
 
 class TaleScreen(Screen[None]):

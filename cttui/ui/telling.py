@@ -95,7 +95,9 @@ class Telling:
             return f"{self.tale.title}: a fresh sandbox…", "caption"
         if self.phase == BEFORE or not self.step:
             return self.tale.title, "caption"
-        step = f"Step {self.step} of {len(self.tale.steps)}: {self.tale.steps[self.step - 1].caption}"
+        many = len(self.tale.steps)
+        which = f"Step {self.step} of {many}: " if many > 1 else ""
+        step = f"{which}{self.tale.steps[self.step - 1].caption}"
         return f"{step}. Predict first." if self.phase == HELD else step, "caption"
 
     def story(self, next_key: str, run_key: str, captioned: bool = False) -> Paragraphs:

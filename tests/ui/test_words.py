@@ -394,6 +394,7 @@ def test_a_tale_told() -> None:
     rows = tuple(telling.rows[1])
     telling.take(StepStarted(1, 1, tale.steps[0], rows))
     telling.phase = HELD
+    assert telling.caption() == (f"{tale.steps[0].caption}. Predict first.", "caption"), "of its only step"
     assert "n carries out this step." in text(telling.story("n", "r")), "nothing is left to run behind it"
     telling.phase = RUNNING
     telling.take(Moving(tale.steps[0].moves[0], 1))
@@ -432,6 +433,7 @@ def test_a_room_guesses_before_a_prediction_is_shown() -> None:
     telling.take(StepStarted(1, 2, tale.steps[0], tuple(telling.rows[1])))
     telling.phase = HELD
     assert "n carries out this step, r this one and those behind it." in text(telling.story("n", "r"))
+    assert telling.caption()[0].startswith("Step 1 of 2: ")
     assert predictions() == ["?"] * 6
     telling.phase = RUNNING
     assert predictions() == [10, 10, 0, "?", "?", "?"]
