@@ -98,6 +98,31 @@ from cttui.model.filters import (
         ("ip saddr 10.0.0.0/8", "family=ipv4 src=10.0.0.0/8"),
         ("! -s 10.0.0.0/8", "src!=10.0.0.0/8"),
         ("dport https", "dport=443"),
+        ("-s ! 10.0.0.1 --dport ! 80", "src!=10.0.0.1 dport!=80"),
+        ("host not 10.0.0.1 and !tcp", "host!=10.0.0.1 proto!=tcp"),
+        ("src or dst port 53", "sport=53 or dport=53"),
+        ("src and dst net 10.0.0.0/8", "src=10.0.0.0/8 dst=10.0.0.0/8"),
+        ("net 192.168.1", "host=192.168.1.0/24"),
+        ("src net 10.1", "src=10.1.0.0/16"),
+        ("-p tcp -m tcp --dport :1023", "proto=tcp proto=tcp dport=0-1023"),
+        ("-m multiport --dports 80,443", "dport=80,443"),
+        ("-m conntrack --ctstate NEW", "unreplied not expected"),
+        ("-m state --state ESTABLISHED,RELATED", "replied or (unreplied expected)"),
+        ("--state ESTABLISHED", "state=ESTABLISHED"),
+        (
+            "ct state new ct mark 0x10 meta l4proto tcp th dport 53",
+            "unreplied not expected mark=16 proto=tcp dport=53",
+        ),
+        ("conntrack -L -p tcp --dport 80 -o extended", "proto=tcp dport=80"),
+        ("sudo conntrack -D -s 10.0.0.1", "src=10.0.0.1"),
+        ("dnat to 10.0.0.7:8080", "dnat reply-src=10.0.0.7 reply-sport=8080"),
+        ("--src-nat 192.0.2.1:5", "snat reply-dst=192.0.2.1 reply-dport=5"),
+        ("10.0.0.1:5 > 10.0.0.2:80:", "src=10.0.0.1 sport=5 dst=10.0.0.2 dport=80"),
+        ("10.0.0.1 → 10.0.0.2 or ::1 -> ::2", "(src=10.0.0.1 dst=10.0.0.2) or (src=::1 dst=::2)"),
+        ("ESTABLISHED,TIME_WAIT tcp,udp", "(state=ESTABLISHED or state=TIME_WAIT) (proto=tcp or proto=udp)"),
+        ("dport=80,", "dport=80"),
+        ("rate>1.2Mb/s", "rate>1200000"),
+        ("rate>1MB/s", "rate>8000000"),
         # logic
         ("tcp && (assured || unreplied)", "proto=tcp (assured or unreplied)"),
         ("not tcp and not not udp", "proto!=tcp proto=udp"),
@@ -161,6 +186,17 @@ def test_nothing_typed_is_everything() -> None:
         ("src=10.0.0.0/255.0.255.0", 4, ""),
         ("unknown 999", 0, ""),
         ("dport={80", 6, "}"),
+        ("EST", 0, "ESTABLISHED"),
+        ("tcp unre", 4, "unreplied"),
+        ("NEW", 0, "unreplied"),
+        ("state=NEW", 6, "ctstate=NEW"),
+        ("-l 5 -L", 5, "label"),
+        ("443/tcp", 0, "tcp 443"),
+        ("port:443", 0, "port=443"),
+        ("10.0.0.1.443", 0, "10.0.0.1:443"),
+        ("10.0.0.300", 0, ""),
+        ("example.com", 0, ""),
+        ("type=echo-request", 5, "type=8"),
     ],
 )
 def test_errors_point_and_suggest(typed: str, column: int, suggestion: str) -> None:
@@ -168,6 +204,17 @@ def test_errors_point_and_suggest(typed: str, column: int, suggestion: str) -> N
         parse(typed)
     assert (caught.value.column, caught.value.suggestion) == (column, suggestion)
     assert str(caught.value).startswith(f"column {column + 1}: ")
+
+
+def test_an_example_is_no_guess() -> None:
+    with pytest.raises(FilterError, match=r"'dprt' is no word.*Did you mean dport\?"):
+        parse("dprt=80")
+    with pytest.raises(FilterError, match=r"src needs a value\. Try src=10\.0\.0\.0/8$"):
+        parse("src")
+
+
+def test_the_whole_conntrack_table_is_no_filter() -> None:
+    assert parse("conntrack -L") is None
 
 
 @pytest.mark.parametrize(
@@ -182,7 +229,7 @@ def test_absurd_text_is_refused_or_read(text: str) -> None:
 
 WORDS = """
 src dst host net port = != < > >= in not and or ! ( ) { } , tcp 6 10.0.0.1 ::1/64 443 1-2 state ESTABLISHED assured
-[ASSURED] mark 0x1/0x3 bytes 1M age 1h -p -n -u unknown helper ftp label * 10.* " [start=x] ip ip6
+[ASSURED] ct meta th -m -o -> > sudo conntrack -L ctstate NEW mark 0x1/0x3 bytes 1M age 1h -p -n -u unknown helper ftp label * 10.* " [start=x] ip ip6
 """
 words = st.sampled_from([*WORDS.split(), "\x1b"])
 

@@ -89,8 +89,7 @@ def run(
         filters.parse(filter_text)
     except filters.FilterError as e:
         pointer = f"\n       {filter_text}\n       {' ' * e.column}^"
-        hint = f"Did you mean {e.suggestion}?" if e.suggestion else ""
-        raise FaultError("filter", f"{e.message}{pointer}", hint) from None
+        raise FaultError("filter", f"{e.message}{pointer}", e.hint) from None
     view = FlowView(filter=filter_text, sort=sort, descending=descending, fillers=fillers)
 
     async def work(link: Link) -> None:

@@ -1,12 +1,10 @@
-"""Text to AST: a lexer, and a parser by recursive descent (or < and, juxtaposition < not)."""
+"""Tokens to AST: a parser by recursive descent (or < and, juxtaposition < not)."""
 
 import re
-from dataclasses import dataclass
 
 from cttui.model import filter_words as words
 from cttui.model.filter_ast import (
     ADDRESS_KEYS,
-    FLAGS,
     NUMBER_KEYS,
     PORT_KEYS,
     TEXT_KEYS,
@@ -20,6 +18,8 @@ from cttui.model.filter_ast import (
     any_of,
     negated,
 )
+from cttui.model.filter_errors import FilterError, unknown
+from cttui.model.filter_tokens import Token, tokens
 from cttui.model.filter_values import (
     ValueFault,
     at_endpoint,
@@ -27,6 +27,7 @@ from cttui.model.filter_values import (
     endpoint,
     example,
     is_address_like,
+    is_endpoint_like,
     is_number_like,
     number,
 )
@@ -36,54 +37,9 @@ MAX_LENGTH = 8192
 MAX_DEPTH = 40
 
 
-class FilterError(ValueError):
-    """A filter that can't be read: what is wrong, at which column (from 0), and what may have been meant."""
-
-    def __init__(self, message: str, column: int, suggestion: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.column = column
-        self.suggestion = suggestion
-
-    def __str__(self) -> str:
-        hint = f" Try {self.suggestion}" if self.suggestion else ""
-        return f"column {self.column + 1}: {self.message}.{hint}"
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """`kind`: word, op, (, ), {, }, and, or, not, end."""
-
-    kind: str
-    text: str
-    column: int
-
-
-_TOKEN = re.compile(
-    r"(?P<skip>\s+|\[(?:start|stop)=[^\]]*\]|\[(?:NEW|UPDATE|DESTROY)\])"  # what conntrack -E and -o timestamp add
-    r"|(?P<and>&&?)|(?P<or>\|\|?)|(?P<op><=|>=|==|!=|<>|=|<|>)|(?P<not>!)|(?P<bracket>[(){}])"
-    r"|(?P<word>(?:\"[^\"]*\"|[^\s()<>=!&|{}])+)"
-)
 _COMMA = re.compile(r",(?=(?:[^\"]*\"[^\"]*\")*[^\"]*$)")  # not inside quotes
 _OPPOSITE = {"!=", "<>"}
 _REPLY = {"src": "reply-src", "dst": "reply-dst", "sport": "reply-sport", "dport": "reply-dport"}
-
-
-def tokens(text: str) -> list[Token]:
-    """The tokens, an `end` last."""
-    out = []
-    for match in _TOKEN.finditer(text):  # every character is in some group, so nothing is left out
-        kind = match.lastgroup or ""
-        found = match[0]
-        if kind == "skip":
-            continue
-        if kind == "bracket":
-            kind = found
-        elif kind == "word" and found.lower() in ("and", "or", "not"):
-            kind = found.lower()
-        out.append(Token(kind, found, match.start()))
-    out.append(Token("end", "", len(text)))
-    return out
 
 
 def parse(text: str) -> Node | None:
@@ -92,7 +48,12 @@ def parse(text: str) -> Node | None:
         raise FilterError(f"a filter has at most {MAX_LENGTH:,} characters", MAX_LENGTH)
     if not text.strip():
         return None
-    parser = _Parser(tokens(text))
+    stream = tokens(text)
+    while stream[0].text in words.COMMAND:
+        stream.pop(0)
+    if stream[0].kind == "end":
+        return None
+    parser = _Parser(stream)
     node = parser.alternatives(0)
     rest = parser.peek()
     if rest.kind != "end":
@@ -110,6 +71,10 @@ class _Parser:
         """The run has reached the reply side of a pasted conntrack line."""
         self._line = False
         """The run began like a pasted conntrack line: protocol, its number, timeout."""
+        self._nft = False
+        """`ct` was read: a state behind it is that of packets."""
+        self._packets = False
+        """iptables' -m state was read: the states behind it are those of packets."""
         self._last_key = ""
         self._inherited = ""
         """tcpdump: in `dport 80 or 443` the second value has the first one's key."""
@@ -181,13 +146,37 @@ class _Parser:
 
     def _word(self, token: Token) -> Node | None:
         key, following, after = words.key_of(token.text), self.peek(), self.peek(1)
+        lower = token.text.lower()
+        if following.kind == "word" and (passed := self._passed_over(token, following)):
+            return self._word(self._next()) if passed == "prefix" else None
+        if (lower == "state" and self._nft) or (token.text == "--state" and self._packets):
+            key = "ctstate"
+        self._nft = False
+        if key is None and (pair := self._arrow(token)) is not None:
+            return pair
+        if (
+            key in ("src", "dst")
+            and following.kind in ("or", "and")
+            and words.key_of(after.text) in ("src", "dst")
+        ):
+            return self._both_ends(token, following.kind)
+        if (
+            key in words.ALWAYS_VALUED
+            and lower not in ("ip", "ip6")
+            and following.kind == "not"
+            and after.kind == "word"
+        ):
+            return self._operator(key, token)  # iptables' and tcpdump's `-s ! 10.0.0.1`
         relates = following.kind in ("op", "{") or following.text.lower() == "in"
         if relates or (following.kind == "not" and after.text.lower() == "in"):
             if key is not None:
                 return self._operator(key, token)
             if words.flag_of(token.text):
                 raise FilterError(f"{token.text} stands alone: it takes no value", following.column)
-            raise self._unknown(token)
+            raise unknown(token.text, token.column)
+        if key in words.NAT_KEYS and following.text.lower() == "to":  # iptables' and nft's `dnat to 10.0.0.7`
+            self._next()
+            following = self.peek()
         # `src host 10.0.0.1`, `dst port 80`: tcpdump's qualifiers
         qualifier = following.text.lower()
         if (
@@ -206,13 +195,58 @@ class _Parser:
         except ValueFault as fault:
             raise FilterError(fault.message, token.column, fault.suggestion) from fault
 
+    def _passed_over(self, token: Token, following: Token) -> str:
+        """Words of other tools that select nothing: "prefix" where the next word does, "option" where both don't."""
+        lower = token.text.lower()
+        if lower in words.NFT_PREFIXES and words.key_of(following.text):
+            self._nft = lower == "ct"
+            return "prefix"
+        if token.text in ("-o", "--output"):
+            self._next()
+            return "option"
+        if token.text in ("-m", "--match") and following.text in words.PROTOCOL_NUMBERS:
+            return "prefix"
+        if token.text in ("-m", "--match") and following.text in words.MODULES:
+            self._next()
+            self._packets = following.text != "multiport"
+            return "option"
+        return ""
+
+    def _arrow(self, token: Token) -> Node | None:
+        """`10.0.0.1:5 -> 10.0.0.2:80`: from there to there."""
+        arrow = self.peek().text
+        split = (arrow, self.peek(1).text) == ("-", ">")  # -> is two tokens
+        end = self.peek(1 + split)
+        ends = [token.text, end.text.removesuffix(":")]
+        if (arrow not in words.ARROWS and not split) or not all(is_endpoint_like(text) for text in ends):
+            return None
+        for _ in range(2 + split):
+            self._next()
+        return all_of(
+            self._condition(key, "=", [(text, at.column)])
+            for key, text, at in zip(("src", "dst"), ends, (token, end), strict=True)
+        )
+
+    def _both_ends(self, token: Token, how: str) -> Node:
+        """tcpdump's `src or dst port 53`, `src and dst net 10.0.0.0/8`."""
+        self._next()
+        self._next()
+        keys = ["src", "dst"]
+        qualifier = self.peek().text.lower()
+        if qualifier in ("host", "net", "port", "portrange"):
+            self._next()
+            keys = ["sport", "dport"] if qualifier.startswith("port") else keys
+        items = self._items(keys[0], token)
+        ends = [self._condition(key, "=", items) for key in keys]
+        return any_of(ends) if how == "or" else all_of(ends)
+
     def _takes_value(self, key: str, following: Token) -> bool:
         """Whether the next word is this key's value: always, unless the key also stands alone."""
         if following.kind != "word":
             return False
         flag = words.flag_of(following.text)
         if key in words.NAT_KEYS:
-            return is_address_like(following.text)
+            return is_endpoint_like(following.text)
         if key in ("mark", "zone", "label", "id", "timeout"):
             return following.text[0].isdigit()
         if key in (*TEXT_KEYS, "state"):
@@ -226,8 +260,9 @@ class _Parser:
         following = self.peek()
         op = "="
         if following.kind == "not":
-            self._next()
             op = "!="
+            if self.peek(1).text.lower() == "in":
+                self._next()
         elif following.kind == "op":
             op = "=" if following.text == "==" else following.text
         if following.kind != "{":
@@ -243,12 +278,15 @@ class _Parser:
             key = _REPLY.get(key, key)
         self._seen[key] = items[0][0] if len(items) == 1 and op == "=" else ""
         self._last_key = key
+        node = self._condition(key, "=" if opposite else op, items, together=token.text.startswith("-"))
+        return negated(node) if opposite else node
+
+    @staticmethod
+    def _condition(key: str, op: str, items: list[tuple[str, int]], together: bool = False) -> Node:
         try:
-            texts = [text for text, _ in items]
-            node = condition(key, "=" if opposite else op, texts, together=token.text.startswith("-"))
+            return condition(key, op, [text for text, _ in items], together=together)
         except ValueFault as fault:
             raise FilterError(fault.message, items[fault.index][1], fault.suggestion) from fault
-        return negated(node) if opposite else node
 
     def _pasted(self, key: str, value: str) -> bool:
         """Follow a pasted `conntrack -L` line; True where the word changes from second to second or says
@@ -278,6 +316,8 @@ class _Parser:
                 break
             if closing and value.kind == "end":
                 raise FilterError("this bracket is never closed", opening.column, closing)
+            if value.kind == "end" and items:  # a comma is still the last that was typed
+                break
             if value.kind != "word":
                 raise FilterError(f"{token.text} needs a value", value.column, example(key))
             column = value.column
@@ -320,10 +360,12 @@ class _Parser:
         if key is not None:
             raise FilterError(f"{text} needs a value", token.column + len(text), example(key))
         if option:
-            raise self._unknown(token)
+            raise unknown(token.text, token.column)
         node_or_none = self._typed(text)
         if node_or_none is None:
-            raise self._unknown(token)
+            node_or_none = self._several(token)
+        if node_or_none is None:
+            raise unknown(token.text, token.column)
         return node_or_none
 
     def _typed(self, text: str) -> Node | None:
@@ -338,6 +380,18 @@ class _Parser:
         if point is not None:
             return at_endpoint("host", *point)
         return Text("helper", (helpers[0],)) if helpers else None
+
+    def _several(self, token: Token) -> Node | None:
+        """`ESTABLISHED,TIME_WAIT`: any of these words; None where there is only one."""
+        column, parts = token.column, []
+        for part in token.text.split(","):
+            if part:
+                parts.append(Token("word", part, column))
+            column += len(part) + 1
+        if "," not in token.text or '"' in token.text or not parts:
+            return None
+        found = [self._bare(part, words.key_of(part.text)) for part in parts]
+        return any_of(node for node in found if node is not None)
 
     def _family(self, family: int) -> Node:
         if self.peek().text == str(family):  # `ipv4     2 tcp` in a pasted line
@@ -356,20 +410,3 @@ class _Parser:
         if self._line and self.peek().text.isdecimal():
             self._next()  # the timeout, another one by now
         return Number("proto", ((protocol, protocol),))
-
-    @staticmethod
-    def _unknown(token: Token) -> FilterError:
-        name = token.text.lstrip("-").strip("[]").replace("_", "-")
-        known = {
-            **dict.fromkeys(
-                (*words.STATES, *words.HELPERS, *words.FLAG_ALIASES, *words.NEGATED_FLAGS, *FLAGS)
-            ),
-            **dict.fromkeys((*words.PROTOCOL_NUMBERS, *words.FAMILIES, *words.SERVICES)),
-            **words.ALIASES,
-            **dict.fromkeys(words.KEYS),
-        }
-        near = words.nearest(name, known)
-        what = "option" if token.text.startswith("-") else "word"
-        return FilterError(
-            f"{token.text!r} is no {what} of the filter language", token.column, known.get(near) or near
-        )

@@ -25,7 +25,7 @@ _UNITS = {
 _SECONDS = {
     "ms": 0.001, "": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 604800,
 }  # fmt: skip
-_COUNT = re.compile(r"(\d+(?:\.\d+)?)(k|m|g|t|ki|mi|gi|ti)?(b|bit|bit/s|bps)?", re.IGNORECASE)
+_COUNT = re.compile(r"(\d+(?:\.\d+)?)(k|m|g|t|ki|mi|gi|ti)?(b|b/s|bit|bit/s|bps)?", re.IGNORECASE)
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)(ms|sec|min|s|m|h|d|w)?", re.IGNORECASE)
 
 
@@ -40,7 +40,7 @@ class ValueFault(Exception):
 
 
 def address(text: str) -> ast.Span | None:
-    """An address, CIDR, address/netmask, `10.1.*` or `low-high` as a span; None if it is none of these.
+    """An address, CIDR, address/netmask, `10.1`, `10.1.*` or `low-high` as a span; None if it is none of these.
 
     Raises ValueFault for what is meant as one but wrong.
     """
@@ -58,11 +58,14 @@ def address(text: str) -> ast.Span | None:
     if text.endswith(".*"):
         return _wildcard(text)
     host, slash, mask = text.partition("/")
+    parts = host.count(".") + 1
+    if re.fullmatch(r"\d{1,3}(\.\d{1,3}){1,2}", host):  # tcpdump's `net 192.168.1`
+        host += ".0" * (4 - parts)
     packed = _packed(host)
     if packed is None:
         return None
     bits = len(packed) * 8
-    length = bits
+    length = bits if bits == 128 else 8 * parts
     if slash:
         length = _prefix(mask, bits)
     value = int.from_bytes(packed, "big")
@@ -140,10 +143,17 @@ def _number(key: str, text: str) -> int | float:
         return _period(key, text)
     if key == "rate" or key.endswith(("bytes", "packets")):
         match = _COUNT.fullmatch(text)
-        unit = (match[3] or "").lower() if match else ""
-        allowed = ("", "bit", "bit/s", "bps") if key == "rate" else ("", "b") if "bytes" in key else ("",)
-        if match and unit in allowed and len(match[1]) <= 24:
-            scale = _UNITS[(match[2] or "").lower()]
+        unit = (match[3] or "") if match else ""
+        in_bytes = key == "rate" and unit in ("B", "B/s", "Bps")
+        allowed = (
+            ("", "b", "bit", "bit/s", "bps", "b/s")
+            if key == "rate"
+            else ("", "b")
+            if "bytes" in key
+            else ("",)
+        )
+        if match and unit.lower() in allowed and len(match[1]) <= 24:
+            scale = _UNITS[(match[2] or "").lower()] * (8 if in_bytes else 1)
             return int(match[1]) * scale if match[1].isdecimal() else _tidy(float(match[1]) * scale)
         raise ValueFault(f"{text!r} is no amount", f"{key}>1M")
     try:
@@ -157,7 +167,7 @@ def _not(key: str, text: str) -> int:
         raise ValueFault(f"{text!r} is no port", words.nearest(text, words.SERVICES))
     if key == "proto":
         raise ValueFault(f"{text!r} is no protocol", words.nearest(text, words.PROTOCOL_NUMBERS))
-    raise ValueFault(f"{text!r} is no number")
+    raise ValueFault(f"{text!r} is no number", example(key) if key == "type" else "")
 
 
 def _period(key: str, text: str) -> int | float:
@@ -184,12 +194,14 @@ def number(key: str, text: str) -> int | float:
 
 
 def number_range(key: str, text: str) -> tuple[int | float, int | float]:
-    """`80`, `1000-2000`, `1024-` or, for ports, `1000:2000`; both ends included. Raises ValueFault."""
+    """`80`, `1000-2000`, `1024-` or, for ports, `1000:2000`, `:1023`; both ends included. Raises ValueFault."""
+    if key in ast.PORT_KEYS and len(text) > 1 and text[0] == ":":
+        text = "0" + text
     for mark in ("-", ":") if key in ast.PORT_KEYS else ("-",):
         low, found, high = text.partition(mark)
         if (
             found
-            and low
+            and (low[:1].isdigit() or low.lower() in words.SERVICES)
             and not (key in ast.PORT_KEYS and text.lower() in words.SERVICES)
             and key != "family"
         ):
@@ -218,6 +230,11 @@ def is_address_like(text: str) -> bool:
         return True
 
 
+def is_endpoint_like(text: str) -> bool:
+    """Whether a word is meant as an address, with or without a port."""
+    return is_address_like(text) or endpoint(text) is not None
+
+
 # -------------------------------------------------------------------- key, operator, values → condition
 
 
@@ -227,9 +244,11 @@ def condition(key: str, op: str, texts: list[str], together: bool = False) -> as
     Several values are alternatives, but several status words hold `together` for conntrack's -u. Raises
     ValueFault.
     """
-    if op == "=" and texts == ["*"] and key not in (*ast.ADDRESS_KEYS, *words.NAT_KEYS, "status"):
+    if op == "=" and texts == ["*"] and key not in (*ast.ADDRESS_KEYS, *words.NAT_KEYS, "status", "ctstate"):
         return ast.Known(key)
-    if op != "=" and (key not in ast.NUMBER_KEYS or key in ("proto", "family") or "/" in texts[0]):
+    if op != "=" and (
+        key not in ast.NUMBER_KEYS or key in ("proto", "family") or (key == "mark" and "/" in texts[0])
+    ):
         raise ValueFault(f"{key} knows only = and !=", f"{key}={texts[0]}")
     if op != "=" and len(texts) > 1:
         raise ValueFault(f"{op} compares with one value, not with several")
@@ -245,13 +264,15 @@ def condition(key: str, op: str, texts: list[str], together: bool = False) -> as
             ]
         )
     if key in words.NAT_KEYS:
-        return _nat(key, tuple(_each(texts, lambda text: _span(key, text))))
+        return ast.any_of(_each(texts, lambda text: _nat(key, text)))
     if key == "mark" and any("/" in text for text in texts):
         return ast.any_of(_each(texts, _mark))
     if key in ast.NUMBER_KEYS:
         return ast.Number(key, tuple(_each(texts, lambda text: number_range(key, text))))
     if key == "state":
         return ast.State(tuple(_each(texts, _state)))
+    if key == "ctstate":
+        return ast.any_of(_each(texts, _packet_state))
     if key == "status":
         return (ast.all_of if together else ast.any_of)(_each(texts, _status))
     if key == "label":
@@ -273,7 +294,8 @@ def _each(texts: list[str], read: Callable[[str], T]) -> list[T]:
 def _span(key: str, text: str) -> ast.Span:
     span = address(text)
     if span is None:
-        raise ValueFault(f"{text!r} is no address", example(key))
+        named = "" if text[:1].isdigit() or ":" in text else ": names are not looked up"
+        raise ValueFault(f"{text!r} is no address{named}", example(key))
     return span
 
 
@@ -291,11 +313,28 @@ def at_endpoint(key: str, span: ast.Span, port: int) -> ast.Node:
     )
 
 
-def _nat(key: str, spans: tuple[ast.Span, ...]) -> ast.Node:
-    """conntrack's -n, -g and -j: NATed, and the translated address is this one."""
-    snat = ast.all_of([ast.Status(ast.FLAGS["snat"]), ast.Address("reply-dst", spans)])
-    dnat = ast.all_of([ast.Status(ast.FLAGS["dnat"]), ast.Address("reply-src", spans)])
-    return snat if key == "src-nat" else dnat if key == "dst-nat" else ast.any_of([snat, dnat])
+def _nat(key: str, text: str) -> ast.Node:
+    """conntrack's -n, -g and -j: NATed, and the translated address (and port) is this one."""
+    point = endpoint(text)
+    span, port = point if point is not None and address(text) is None else (_span(key, text), None)
+    sides = []
+    for name, flag, end in (("src-nat", "snat", "dst"), ("dst-nat", "dnat", "src")):
+        if key in (name, "any-nat"):
+            terms: list[ast.Node] = [ast.Status(ast.FLAGS[flag]), ast.Address(f"reply-{end}", (span,))]
+            if port is not None:
+                terms.append(ast.Number("reply-dport" if end == "dst" else "reply-sport", ((port, port),)))
+            sides.append(ast.all_of(terms))
+    return ast.any_of(sides)
+
+
+def _packet_state(text: str) -> ast.Node:
+    bits = words.PACKET_STATES.get(text.lower())
+    if bits is None:
+        raise ValueFault(
+            f"{text!r} is no state of packets: new, established, related",
+            f"state={text.upper()}" if words.state_of(text) else "",
+        )
+    return ast.all_of(ast.Status(bit) if set_ else ast.negated(ast.Status(bit)) for bit, set_ in bits)
 
 
 def _mark(text: str) -> ast.Node:
@@ -315,6 +354,8 @@ def _mark(text: str) -> ast.Node:
 def _state(text: str) -> str:
     name = words.state_of(text)
     if name is None:
+        if text.lower() in words.PACKET_STATES:
+            raise ValueFault(f"{text!r} is a state of packets, not of connections", f"ctstate={text.upper()}")
         raise ValueFault(f"{text!r} is no state", words.nearest(text, words.STATES))
     return name
 
@@ -334,7 +375,7 @@ def _label(text: str) -> int:
 
 _EXAMPLES = {
     **dict.fromkeys(ast.ADDRESS_KEYS, "10.0.0.0/8"), **dict.fromkeys(ast.PORT_KEYS, "443"), "proto": "tcp",
-    "family": "ipv6", "state": "SYN_SENT", "status": "assured", "mark": "0x10/0xf0", "helper": "ftp",
+    "family": "ipv6", "state": "SYN_SENT", "ctstate": "NEW", "type": "8", "status": "assured", "mark": "0x10/0xf0", "helper": "ftp",
     "age": "1h", "timeout": "10", **dict.fromkeys(words.NAT_KEYS, "10.0.0.7"),
 }  # fmt: skip
 

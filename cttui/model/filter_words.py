@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 
 from cttui.model import flow as f
-from cttui.model.filter_ast import ADDRESS_KEYS, FLAGS, NUMBER_KEYS, TEXT_KEYS
+from cttui.model.filter_ast import ADDRESS_KEYS, FLAGS, NUMBER_KEYS, PORT_KEYS, TEXT_KEYS
 
 ALIASES: dict[str, str] = {
     # conntrack's options
@@ -23,8 +23,8 @@ ALIASES: dict[str, str] = {
     "connmark": "mark", "rsrc": "reply-src", "rdst": "reply-dst", "replysrc": "reply-src",
     "replydst": "reply-dst", "rsport": "reply-sport", "rdport": "reply-dport", "spt": "sport", "dpt": "dport",
     "source-port": "sport", "destination-port": "dport", "dest-port": "dport", "sports": "sport",
-    "dports": "dport", "ports": "port", "portrange": "port", "tcp-state": "state", "ctstate": "state",
-    "ctstatus": "status", "bps": "rate", "expires": "timeout", "ttl": "timeout", "pkts": "packets",
+    "dports": "dport", "ports": "port", "portrange": "port", "tcp-state": "state", "ctstate": "ctstate",
+    "ctstatus": "status", "bps": "rate", "expires": "timeout", "expiration": "timeout", "ttl": "timeout", "pkts": "packets",
     "icmp-id": "icmp-id", "echo-id": "icmp-id",
 }  # fmt: skip
 KEYS: tuple[str, ...] = (
@@ -32,6 +32,26 @@ KEYS: tuple[str, ...] = (
 )  # fmt: skip
 """Every key that takes a value. The last three take an address, as conntrack's -j, -n and -g do."""
 NAT_KEYS = ("any-nat", "src-nat", "dst-nat")
+ALWAYS_VALUED: tuple[str, ...] = (*ADDRESS_KEYS, *PORT_KEYS, "proto", "family", "ctstate")
+"""Keys that never stand alone."""
+
+COMMAND = ("sudo", "conntrack", "-L", "--dump", "-E", "--event", "-D", "--delete", "-G", "--get")
+"""How a pasted `conntrack` command begins: what it does with the flows is nothing that selects them."""
+MODULES = ("state", "conntrack", "multiport")
+"""iptables' -m with one of these says nothing, the option behind it does."""
+NFT_PREFIXES = ("ct", "meta", "th")
+"""nft: `ct mark 5`, `meta l4proto tcp`, `th dport 53`."""
+ARROWS = ("->", "→", ">")
+"""`10.0.0.1:5 -> 10.0.0.2:80`, as packet logs write it."""
+PACKET_STATES: dict[str, tuple[tuple[int, bool], ...]] = {
+    "new": ((f.SEEN_REPLY, False), (f.EXPECTED, False)), "established": ((f.SEEN_REPLY, True),),
+    "related": ((f.SEEN_REPLY, False), (f.EXPECTED, True)),
+}  # fmt: skip
+"""What iptables' --ctstate and nft's `ct state` would say of the next packet of a flow: (status bit, set)."""
+HINTS: dict[str, str] = {
+    "new": "unreplied", "invalid": "unreplied", "masquerade": "snat", "masqueraded": "snat", "ping": "icmp",
+}  # fmt: skip
+"""What may be meant by words that are none."""
 
 FLAG_ALIASES: dict[str, str] = {
     "seen-reply": "replied", "seenreply": "replied", "related": "expected", "natted": "nat", "src-nat": "snat",
@@ -68,9 +88,9 @@ HELPERS: tuple[str, ...] = (
 
 
 def _plain(word: str) -> str:
-    """Lower case, no leading dashes; "" for a single letter without its dash."""
+    """Lower case, no leading dashes; "" for a single letter without its dash, or a capital with it: -L is no -l."""
     name = word.lstrip("-").lower().replace("_", "-")
-    return name if len(name) > 1 or word.startswith("-") else ""
+    return name if len(name) > 1 or (word.startswith("-") and word.islower()) else ""
 
 
 def key_of(word: str) -> str | None:
@@ -99,9 +119,12 @@ def state_of(word: str) -> str | None:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The known word most like this one, "" if none is."""
+    """The known word that this one begins, or that is most like it; "" if none is."""
     from difflib import get_close_matches  # only wanted when something is wrong
 
     by_lower = {k.lower(): k for k in known}
+    begun = [k for k in by_lower if k.startswith(word.lower())] if len(word) > 2 else []
+    if begun:
+        return by_lower[min(begun, key=len)]
     found = get_close_matches(word.lower(), list(by_lower), 1, 0.6)
     return by_lower[found[0]] if found else ""

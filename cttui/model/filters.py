@@ -31,7 +31,9 @@ from cttui.model.filter_ast import (
     any_of,
     negated,
 )
-from cttui.model.filter_parser import FilterError, parse, tokens
+from cttui.model.filter_errors import FilterError
+from cttui.model.filter_parser import parse
+from cttui.model.filter_tokens import tokens
 from cttui.model.flow import Flow, state_name
 
 SORT_KEYS: dict[str, str] = {

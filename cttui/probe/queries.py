@@ -97,7 +97,7 @@ class Queries:
             rows, hidden = self._select(store, view.filter, now, view.fillers, ended=view.refresh)
             values = window.sort_values(store.columns, rows, view.sort, now, store.interned)
         except filters.FilterError as e:
-            return FlowPage(total=len(store), error=f"{e.message} {e.suggestion}".strip())
+            return FlowPage(total=len(store), error=f"{e.message}. {e.hint}".rstrip())
         except KeyError:
             return FlowPage(total=len(store), error=f"There is no column {view.sort!r} to sort by.")
         count = min(view.count, MOST_ROWS)

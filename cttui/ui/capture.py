@@ -63,8 +63,7 @@ def judge(words: str, *, pcap: bool) -> tuple[str, int]:
         filters.parse(words)
         parse_packets(words)
     except filters.FilterError as e:
-        hint = f" Did you mean {e.suggestion}?" if e.suggestion else ""
-        return f"{e.message}.{hint}", e.column
+        return f"{e.message}. {e.hint}".rstrip(), e.column
     except FaultError as e:
         return e.fault.sentence, 0
     return "", -1

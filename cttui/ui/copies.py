@@ -57,8 +57,8 @@ def forms(board: Dashboard) -> list[Form]:
 
 
 def flow_filter(flow: dict[str, object]) -> str:
-    """Words of the filter language for one flow."""
-    keys = ("src", "dst", "sport", "dport")
+    """Words of the filter language for one flow; without a zone they would select its namesakes too."""
+    keys = ("src", "dst", "sport", "dport", "type", "code", "icmp-id", "srckey", "dstkey", "zone")
     return " ".join(
         [f"proto={flow['proto']}" if flow["proto"] != "unknown" else f"proto={flow['protonum']}"]
         + [f"{k}={flow[k]}" for k in keys if flow.get(k) is not None]

@@ -1,5 +1,6 @@
 """The filter as it is typed: checked at every key, applied while it is right, completed by Tab."""
 
+import re
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -28,11 +29,11 @@ PACKET_EXAMPLES = "src=10.0.0.0/8  dport=443,8000-8999  host=192.0.2.1  tcp  icm
 
 
 def judge(text: str) -> tuple[str, int, str]:
-    """(sentence, column, suggestion) on what is wrong with a filter; "" and -1 where it is right."""
+    """(sentence, column, what may be meant) on what is wrong with a filter; "" and -1 where it is right."""
     try:
         filters.parse(text)
     except filters.FilterError as e:
-        return e.message, e.column, e.suggestion
+        return e.message, e.column, e.hint
     return "", -1, ""
 
 
@@ -135,10 +136,16 @@ class FilterBar(Vertical):
     def _say(self, text: str) -> bool:
         """What is wrong with the filter, or what could be typed next. Whether it is right."""
         field = self.query_one(Field)
-        sentence, column, suggestion = self._judge(text)
+        sentence, column, hint = self._judge(text)
         says = self.query_one(Says)
-        if not sentence:
-            words = filters.complete(text, min(field.cursor_position, len(text)))
+        words = filters.complete(text, min(field.cursor_position, len(text)))
+        # The beginning of a word is no mistake while it is being typed.
+        begun = (
+            bool(words)
+            and field.cursor_position >= len(text)
+            and not re.search(r"[\s=(){}!&|,]", text[column:])
+        )
+        if not sentence or begun:
             says.say(
                 "   "
                 + (
@@ -149,11 +156,10 @@ class FilterBar(Vertical):
                     else "Enter keeps it, Esc takes it back"
                 )
             )
-            return True
-        hint = f" Did you mean {suggestion}?" if suggestion else ""
+            return not sentence
         offset = len(PROMPT) + column - int(field.scroll_offset.x)
         pointer = " " * offset + "^ " if 0 <= offset < self.size.width // 2 else f"   column {column + 1}: "
-        says.say(f"{pointer}{sentence}.{hint}", "error-text")
+        says.say(f"{pointer}{sentence}. {hint}".rstrip(), "error-text")
         return False
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
