@@ -18,5 +18,5 @@ def as_root() -> str:
     found = shutil.which("cttui") or str(Path(sys.executable).with_name("cttui"))
     if not os.access(found, os.X_OK):
         return f"sudo {sys.executable} -m cttui"
-    home = os.path.expanduser("~")
-    return f"sudo ~{found.removeprefix(home)}" if found.startswith(f"{home}/") else f"sudo {found}"
+    home = os.environ.get("HOME", "")
+    return f"sudo ~{found.removeprefix(home)}" if home and found.startswith(f"{home}/") else f"sudo {found}"
