@@ -50,11 +50,15 @@ class Situation:
     """Of a recording: the kind of the action that it goes on with, whose key is that of a burst."""
     empty: frozenset[str] = frozenset()
     """Panels on screen that have no rows."""
+    inside: bool = False
+    """A panel is maximised, a group entered, a filter set: there is a way back."""
 
     def allows(self, action: "Action") -> bool:
         """Whether it can work. Where it can't, its key still says why."""
         if action.id == "target":
             return self.other
+        if action.id == "back":
+            return self.inside
         if action.rows and self.empty.issuperset(action.rows):
             return False
         met = READINGS if self.recording else ("",)
@@ -69,7 +73,7 @@ ACTIONS: tuple[Action, ...] = (
     _A("quit", "q,ctrl+c", "quit", "Leave. A sandbox and everything in it is gone; what was changed on a host and not kept is put back. Over the dashboard, `q` closes the dialog or screen.", EVERYWHERE, footer=90),
     _A("help", "question_mark,f1", "help", "Explain the panel in focus and list its keys.", EVERYWHERE, footer=80),
     _A("palette", "ctrl+p", "commands", "Search every command by its name, key or what it does.", EVERYWHERE),
-    _A("back", "escape", "back", "One step back: close what is maximised, leave a group, clear the filter.", EVERYWHERE),
+    _A("back", "escape", "back", "One step back: close what is maximised, leave a group, clear the filter.", EVERYWHERE, footer=5),
     _A("freeze", "space", "freeze", "Hold the picture still. Collection goes on; the same key continues with the present.", EVERYWHERE, footer=70),
     _A("explain", "f4", "explain", "Say in words what was lost, where, by which counter, and what to do about it.", EVERYWHERE),
     _A("target", "h", "host/sandbox", "Look at the host or at the sandbox. Both go on running.", EVERYWHERE, footer=75),

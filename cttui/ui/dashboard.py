@@ -161,6 +161,10 @@ class Dashboard(Panels):
             self.groups.empty = said
             self.groups.paint()
 
+    @property
+    def inside(self) -> bool:
+        return super().inside or self.view.inside or (self.is_mounted and self.packets.narrowed)
+
     def show_detail(self) -> None:
         """The flow under the cursor in the detail panel, where that is on screen."""
         if not self.shown("detail"):

@@ -179,13 +179,13 @@ def summary(job: Job) -> str:
         f"{n:,} {clean(s)}" for s, n in sorted(result.new_by_state.items(), key=lambda kv: -kv[1])[:2]
     )
     parts.append(f"new {states}" if states else "no new flow")
-    if result.reclaimed:
-        parts.append(f"{result.reclaimed:,} reclaimed")
     parts += [
         f"{name} +{n:,}"
         for name in ("drop", "early_drop", "insert_failed", "invalid")
         if (n := result.stats.get(name, 0))
     ]
+    if result.reclaimed:  # last: what is cut in few columns must not be a loss
+        parts.append(f"{result.reclaimed:,} reclaimed")
     return " · ".join(parts) + (f"  (cancelled after {result.sent:,})" if job.state == "cancelled" else "")
 
 

@@ -190,7 +190,12 @@ class Panels(Screen[None]):
         """What decides which actions can work: the session's, and whether there is anything in the panels."""
         rows = {panel.id: panel.total for panel in self.query(Rows)}  # none before the first frame
         empty = frozenset(name for name in PANELS if self.shown(name) and not rows.get(name))
-        return replace(self.state.situation, empty=empty)
+        return replace(self.state.situation, empty=empty, inside=self.inside)
+
+    @property
+    def inside(self) -> bool:
+        """Whether one step back leads anywhere."""
+        return bool(self.zoomed)
 
     def _keys(self) -> dict[str, str]:
         return dict(getattr(self.app, "keys", {}))

@@ -1,5 +1,6 @@
 """What is asked before something is changed, and what happened afterwards, in words. Pure functions."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from cttui.diagnosis.finding import ERROR, WARNING
@@ -196,8 +197,8 @@ def result_lines(result: Result, title: str = "") -> Paragraphs:
                 style,
             )
         )
-    if result.kernel_log:
-        out += [f"kernel    {clean(line, 160)}" for line in result.kernel_log[:6]]
+    for line, n in list(Counter(result.kernel_log or ()).items())[:6]:
+        out.append(f"kernel    {clean(line, 160)}{f'  ({n} times)' if n > 1 else ''}")
     quiet = not any(result.stats.get(n) for n in ("drop", "insert_failed", "early_drop", "invalid"))
     if quiet and not any(loss.is_loss and not by_rule(loss) for loss in result.losses):
         out.append(("losses    none but what rules dropped: no conntrack statistic moved", "right"))

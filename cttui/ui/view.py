@@ -40,6 +40,11 @@ class View:
         """The way to what is shown, "" at the top."""
         return " › ".join(step.label for step in self.trail)
 
+    @property
+    def inside(self) -> bool:
+        """Whether there is something to leave: a group, a filter."""
+        return bool(self.trail or self.filter)
+
     def enter(self, label: str, filter_: str) -> None:
         """Into a group."""
         self.trail.append(Step(label, filter_, list(self.group_by)))

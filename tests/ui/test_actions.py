@@ -75,6 +75,10 @@ def test_what_acts_on_rows_is_offered_where_there_are_some() -> None:
     assert not {"delete", "delete-set", "its-packets"} & offered and {"detail", "export"} <= offered
 
 
+def test_the_way_back_is_offered_where_there_is_one() -> None:
+    assert _footer("hooks", inside=True)[0] == "back" and "back" not in _footer("hooks")
+
+
 def test_keymap_is_checked() -> None:
     usable, problems = keymap.check({"freeze": "p", "freze": "x", "quit": "", "help": "b"})
     assert usable == {"freeze": "p"}

@@ -259,6 +259,20 @@ async def test_a_recording_goes_on_with_whatever_was_done_next(play: Play) -> No
         assert "Enter detail" in d.text, "there are flows now"
 
 
+async def test_the_last_line_names_the_way_back(play: Play) -> None:
+    async with play("ten-syns") as d:
+        await d.until("fire the recorded burst")
+        assert "Esc back" not in d.text
+        await d.press("z")
+        await d.until("Esc back", asking=False)
+        await d.press("escape")
+        await d.until(lambda: "Esc back" not in d.text, asking=False)
+        await d.press("slash", *"tcp", "enter")
+        await d.until("Esc back", asking=False)
+        await d.press("escape")
+        await d.until(lambda: "Esc back" not in d.text, asking=False)
+
+
 async def test_dialogs_close_with_escape(play: Play) -> None:
     async with play("ten-syns", (80, 24)) as d:
         await d.until("fire the recorded burst")

@@ -1,5 +1,6 @@
 """What questions, summaries and explanations say."""
 
+import msgspec
 import pytest
 
 from cttui.client.targets import Target
@@ -114,11 +115,16 @@ def test_result_is_evidence() -> None:
     assert "counts only" in said and "found" not in said
     quiet = Result(sent=1, seconds=0.1, new=1, losses=[Loss(family="ip", hook="output", after="a", before="b", packets=1, cause="dropped by raw OUTPUT rule 1: -j DROP", source="raw OUTPUT rule 1 +1")])  # fmt: skip
     assert "no conntrack statistic moved" in text(questions.result_lines(quiet))
+    logged = text(questions.result_lines(msgspec.structs.replace(FULL, kernel_log=["table full"] * 6)))
+    assert logged.count("kernel  ") == 1 and "kernel    table full  (6 times)" in logged
 
 
 def test_summary_in_one_line() -> None:
     job = Job(id=1, kind="fire", state="done", result=FULL)
     assert faults.summary(job) == "burst  sent 10 · raw +10 · mangle +7 · new 7 SYN_SENT · drop +3"
+    gone = msgspec.structs.replace(FULL, reclaimed=2)
+    said = faults.summary(Job(id=1, kind="fire", state="done", result=gone))
+    assert said.endswith(" · drop +3 · 2 reclaimed"), "what is cut in few columns is no loss"
     assert "5 of 10" in faults.summary(Job(id=1, kind="fire", state="running", done=5, total=10))
     failed = Job(id=1, kind="fire", state="failed", fault=Fault("x", "It broke.", "Mend it."))
     assert faults.summary(failed) == "burst  It broke. Mend it."

@@ -121,6 +121,11 @@ class PacketLog(Rows):
         self.clear()
         return True
 
+    @property
+    def narrowed(self) -> bool:
+        """Whether it shows only some packets."""
+        return bool(self.filter_text or self.flow_key)
+
     def clear(self) -> None:
         """Forget the page; what comes next is followed."""
         self.page, self.total, self.top, self.cursor, self._base = (
@@ -199,7 +204,7 @@ class PacketLog(Rows):
             said = self.empty[:1] if page.capturing else self.empty[1:]
             if self.unread:
                 said = (self.unread_words,)
-            if page.total and (self.filter_text or self.flow_key):
+            if page.total and self.narrowed:
                 said = (
                     f"None of {counted(page.kept, 'packet')} in the log {self._only()}.",
                     "Esc shows all of them.",
