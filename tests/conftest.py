@@ -6,8 +6,9 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -23,28 +24,66 @@ for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several workers one runs all tests that fill a table: none of the others waits for its turn."""
+    """Of several workers one runs all tests that fill a table: none of the others waits for its turn.
+
+    Those that have to be alone come last, when the other workers have least to do.
+    """
     for item in items:
         if item.get_closest_marker("fills"):
             item.add_marker(pytest.mark.xdist_group("fills"))
+    items.sort(key=lambda item: _claims(item).alone)
 
 
-@pytest.fixture(autouse=True)
-def _beside_others(request: pytest.FixtureRequest) -> Iterator[None]:
-    """What a test may do to the machine that tests beside it share, in other workers and other test runs.
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where pytest-xdist makes no groups all workers wait for one table, and nothing else says so."""
+    if getattr(item.config.option, "loadgroup", False) and item.get_closest_marker("fills"):
+        assert item.nodeid.endswith("@fills"), "this pytest-xdist makes no groups with this pytest"
 
-    `fills`: one full table at a time. The program itself refuses a second one; tests wait instead.
-    `alone`: it changes a setting of the whole machine, so no other test runs meanwhile.
+
+class Claims(NamedTuple):
+    """What a test may do to the machine that tests beside it share, in other workers and other test runs."""
+
+    fills: bool
+    """One full table at a time. The program itself refuses a second one; tests wait instead."""
+    alone: bool
+    """It changes a setting of the whole machine, so no other test runs meanwhile."""
+
+
+def _claims(item: pytest.Item | None) -> Claims:
+    marked = [item is not None and item.get_closest_marker(name) is not None for name in Claims._fields]
+    return Claims(*marked)
+
+
+_held = contextlib.ExitStack()
+_held_for = Claims(False, False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """A test runs under its locks, and waits for them outside its own time.
+
+    They stay over several tests in a row that want to be alone: the other workers come to rest only once.
     """
-    fills, alone = (request.node.get_closest_marker(name) is not None for name in ("fills", "alone"))
-    with contextlib.ExitStack() as held:
-        if fills:
-            held.enter_context(_locked("cttui-fill.lock"))
-        with _locked("cttui-door.lock"):  # nobody comes in while somebody waits to be alone
-            held.enter_context(_locked("cttui-machine.lock", fcntl.LOCK_EX if alone else fcntl.LOCK_SH))
-        if fills:
+    global _held_for
+    claims = _claims(item)
+    try:
+        if not claims.alone or _held_for != claims:
+            if claims.fills:
+                _held.enter_context(_locked("cttui-fill.lock"))
+            with _locked("cttui-door.lock"):  # nobody comes in while somebody waits to be alone
+                _held.enter_context(
+                    _locked("cttui-machine.lock", fcntl.LOCK_EX if claims.alone else fcntl.LOCK_SH)
+                )
+            _held_for = claims
+        if claims.fills:
             _wait_for_the_programs_own_lock()
-        yield
+        return (yield)
+    finally:
+        if not claims.alone or _claims(nextitem) != claims:
+            _held.close()
+            _held_for = Claims(False, False)
 
 
 @contextlib.contextmanager
