@@ -250,6 +250,10 @@ def get_many(decoder: Decoder, columns: Columns, rows: NDArray[np.int64] | Seque
             batches += decoder.decode(buffer, offsets_in(buffer, 0, len(buffer)))
     finally:
         netlink.close()
+    for batch in batches:
+        if "use" in batch.columns:  # without the reference of this very question (nf_conntrack_find_get)
+            use = batch.columns["use"].astype(np.uint32)
+            batch.columns["use"] = np.maximum(use, 2) - np.uint32(1)
     answered = {key for batch in batches for key in keys_of(batch.columns).tolist()}
     gone = [key for key in wanted if key not in answered and key not in unsure]
     return Got(batches, gone, refused)

@@ -101,7 +101,8 @@ def _fit(line: Line, width: int, ground: str) -> Line:
         if not text:
             continue
         length = width_of(text)
-        if used + length > width:
+        cut = used + length > width
+        if cut:
             text = clip(text, width - used)
             length = width_of(text)
         if not text:
@@ -111,6 +112,8 @@ def _fit(line: Line, width: int, ground: str) -> Line:
             out[-1] = (out[-1][0] + text, style)
         else:
             out.append((text, style))
+        if cut:  # also where a space before the "…" was left out
+            break
     if used < width:
         fill = " " * (width - used)
         if out and out[-1][1] == ground:

@@ -121,7 +121,8 @@ right = [ctnetlink.delete(one) for one in before if one is not outside]
 second = ctnetlink.get_many(decoder, store.columns, store.rows())
 store.put_get(second.batches, second.gone, time.monotonic())
 report(lines=lines, mine=[conntrack_line(one) for one in before], wrong=wrong, after_wrong=after_wrong, right=right,
-       refused=refused, first=[sum(map(len, first.batches)), first.gone, first.refused], gone=len(second.gone),
+       refused=refused, first=[sum(map(len, first.batches)), first.gone, first.refused],
+       use=sorted({int(n) for batch in first.batches for n in batch.columns["use"]}), gone=len(second.gone),
        left=len(store), entries=len(entries()), global_=ctnetlink.stats_global(), outside=ctnetlink.delete(outside))
 """
 
@@ -135,7 +136,7 @@ def test_create_get_delete(user: bool) -> None:
     assert len(got["mine"]) == 8 and got["refused"][0] == errno.EEXIST and len(got["refused"]) == 2
     assert not any(got["wrong"]) and got["after_wrong"] == 8
     assert all(got["right"]) and len(got["right"]) == 7 and got["entries"] == 0
-    assert got["first"] == [8, [], 0]
+    assert got["first"] == [8, [], 0] and got["use"] == [1]
     assert got["gone"] == 8 and got["left"] == 0 and got["outside"] is False
     assert got["global_"]["entries"] == 0 and got["global_"]["max"] > 0
 

@@ -38,6 +38,12 @@ def test_a_fitted_line_has_the_width(line: list[tuple[str, str]], width: int) ->
     assert all(one[1] != two[1] for one, two in itertools.pairwise(fitted)), "neighbours are merged"
 
 
+def test_a_fitted_line_is_cut_once() -> None:
+    line = [("icmpv6", "label"), (" 1 · ", "value"), ("ESTABLISHED", "label"), (" 7", "value")]
+    for width in range(4, 20):
+        assert "".join(text for text, _ in fit(line, width)).count("…") <= 1
+
+
 @given(LINES, LINES, st.integers(1, 60))
 def test_changed_runs_turn_the_old_line_into_the_new(
     old: list[tuple[str, str]], new: list[tuple[str, str]], width: int
