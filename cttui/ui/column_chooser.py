@@ -51,13 +51,13 @@ class ColumnChooser(Dialog[Arrangement | None]):
         self._shown = {**{column.id: column.usual for column in columns}, **shown}
 
     def _entry(self, column: Column) -> Entry:
-        width = f"{self._set[column.id]} cells" if column.id in self._set else "auto"
-        return Entry(column.id, column.label, f"{width:<9} {column.help}")
+        width = str(self._set[column.id]) if column.id in self._set else "auto"
+        return Entry(column.id, column.label, f"{width:>4}  {column.help}")
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
             box.border_title = self.title_text
-            yield Menu([self._entry(column) for column in self._columns], self._chosen)
+            yield Menu([self._entry(column) for column in self._columns], self._chosen, untaken="○ ")
             yield Buttons(
                 [Button("toggle", "space", "take"), Button("", "JK", "move"), Button("", "<>=", "width"),
                  Button("usual", "⌫", "usual"), Button("ok", "Enter", "done"), Button("esc", "Esc", "cancel")]

@@ -64,9 +64,8 @@ def flow_paragraphs(
         _pair("nat", "none: the reply is the original turned round")
     ]
     sysctl = words.timeout_sysctl(flow)
-    out.append(
-        _pair("timeout", f"{words.duration(flow.timeout_s)} left" + (f", set by {sysctl}" if sysctl else ""))
-    )
+    left = "kept by a flowtable" if flow.status & f.OFFLOAD else f"{words.duration(flow.timeout_s)} left"
+    out.append(_pair("timeout", left + (f", set by {sysctl}" if sysctl else "")))
     status = " ".join(name for bit, name in f.STATUS_BITS.items() if flow.status & bit)
     out.append(_pair("status", f"{status} ({flow.status:#x})"))
     directions = ("", " (original direction)", " (reply direction)")

@@ -183,9 +183,12 @@ class Menu(Rows):
         chosen: Sequence[str] = (),
         *,
         marks: bool = True,
+        untaken: str = "  ",
         id: str | None = None,
     ) -> None:
+        """`untaken`: the mark of what is not chosen, where each line can be taken or left."""
         super().__init__(id=id)
+        self._untaken = untaken
         self.entries = list(entries)
         self.chosen = list(chosen)
         self.pointed: Callable[[], None] = lambda: None
@@ -225,7 +228,7 @@ class Menu(Rows):
         lines: list[Line] = []
         for i in range(self.top, min(self.total, self.top + height)):
             entry = self.entries[i]
-            mark = ("● " if entry.id in self.chosen else "  ") if self._marks else ""
+            mark = ("● " if entry.id in self.chosen else self._untaken) if self._marks else ""
             here = i == self.cursor
             text = f"{'▸' if here else ' '}{mark}{pad(entry.label, label)}  "
             rest = room - width_of(text)

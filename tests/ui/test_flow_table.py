@@ -15,9 +15,11 @@ from cttui.model import flow as f
 from cttui.model.flow import Flow
 from cttui.ui import theme
 from cttui.ui.cells import Cells
+from cttui.ui.column_chooser import ColumnChooser
+from cttui.ui.dialogs import Menu
 from cttui.ui.lines import width_of
 from cttui.ui.widgets import flow_table
-from cttui.ui.widgets.flow_columns import BY_ID, NARROW, shares
+from cttui.ui.widgets.flow_columns import BY_ID, COLUMNS, NARROW, shares
 from cttui.ui.widgets.flow_table import FlowTable
 
 ASSURED = f.CONFIRMED | f.SEEN_REPLY | f.ASSURED
@@ -108,6 +110,28 @@ async def test_80_columns_say_what_the_article_says() -> None:
             "unreplied",
         ]
         assert len(text) == 9 and all(width_of(line) <= 80 for line in text)
+
+
+def test_cells_say_what_the_filter_takes_and_nothing_unknown() -> None:
+    labels = (1 << 3 | 1 << 70).to_bytes(16, "little")
+    assert BY_ID["labels"].text(s.flow(0, labels=labels)) == "3,70"
+    assert BY_ID["timeout"].text(s.flow(0, status=f.OFFLOAD, timeout_s=0)) == "–"
+
+
+async def test_the_column_chooser_is_whole_at_80_columns() -> None:
+    app = Host([])
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.push_screen(ColumnChooser(COLUMNS, NARROW, {"proto": 9}, {}))
+        await pilot.pause()
+        said = app.screen.query_one(Menu).as_text().split("\n")
+        assert len(said) == len(COLUMNS) and said[0].split()[:4] == ["▸●", "PROTO", "9", "protocol;"]
+        assert all(
+            line.endswith(column.help)
+            for line, column in zip(
+                said, (BY_ID[x.id] for x in app.screen.query_one(Menu).entries), strict=True
+            )
+        )
+        assert [line[1] for line in said].count("●") == len(NARROW) and said[-1][1] == "○"
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

@@ -348,6 +348,11 @@ def test_detail_names_what_conntrack_noted_of_each_end() -> None:
     assert "gre        source key 0x11, destination key 0x22\n" in text(flow_paragraphs(gre, None))
 
 
+def test_detail_of_an_offloaded_flow_claims_no_timeout() -> None:
+    said = text(flow_paragraphs(samples.flow(0, status=f.CONFIRMED | f.OFFLOAD, timeout_s=0), None))
+    assert "timeout    kept by a flowtable, set by nf_flowtable_tcp_timeout" in said and "0s left" not in said
+
+
 def test_detail_says_that_its_command_deletes() -> None:
     said = text(flow_paragraphs(samples.flow(0), None)).splitlines()
     assert said[-2] == "The command that deletes it" and said[-1].startswith("  conntrack -D ")

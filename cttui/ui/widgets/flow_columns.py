@@ -61,6 +61,10 @@ def _rate(flow: Flow) -> str:
     return "–" if flow.rate_bps is None else words.si(flow.rate_bps) + "b/s"
 
 
+def _timeout(flow: Flow) -> str:
+    return "–" if flow.status & f.OFFLOAD else words.duration(flow.timeout_s)  # a flowtable's is not told
+
+
 def _age(flow: Flow) -> str:
     if flow.start_ns is not None:
         return words.duration(max(0.0, time.time() - flow.start_ns / 1e9))
@@ -96,25 +100,25 @@ def _portless(flow: Flow) -> str:
 
 _PORTS = "address, port (ICMP: type, id)"
 COLUMNS: tuple[Column, ...] = (
-    Column("proto", "PROTO", lambda w: f.PROTOCOLS.get(w.proto, str(w.proto)), "proto", 5, 5, 7, help="protocol, by number where conntrack has no name for it"),
+    Column("proto", "PROTO", lambda w: f.PROTOCOLS.get(w.proto, str(w.proto)), "proto", 5, 5, 7, help="protocol; a number where conntrack has no name"),
     Column("state", "STATE", lambda w: f.state_name(w.proto, w.state), "state", 11, 11, 17, style=state_style, help="TCP or SCTP state"),
     Column("src", "SOURCE", _orig_src, "src", 15, 18, 47, middle=True, help=f"who began it: {_PORTS}"),
     Column("dst", "DESTINATION", _orig_dst, "dst", 15, 16, 47, middle=True, help=f"whom it addressed: {_PORTS}"),
-    Column("timeout", "TIMEOUT", lambda w: words.duration(w.timeout_s), "timeout", 7, 7, 8, right=True, help="until the entry ends unless a packet renews it"),
+    Column("timeout", "TIMEOUT", _timeout, "timeout", 7, 7, 8, right=True, help="until it ends unless a packet renews it"),
     Column("flags", "FLAGS", lambda w: words.flags_words(w), "flags", 9, 9, 24, help="unreplied, assured, NAT, offload, …"),
     Column("reply_src", "ANSWERED BY", _reply_src, "rsrc", 15, 18, 47, middle=True, help="who answers; differs from DESTINATION under DNAT"),
     Column("reply_dst", "ANSWERED TO", _reply_dst, "rdst", 15, 18, 47, middle=True, help="where answers go; differs from SOURCE under SNAT"),
     Column("nat", "NAT", _nat, "", 4, 4, 9, help="SNAT, DNAT"),
-    Column("packets", "PACKETS", lambda w: _sum(w.orig_packets, w.reply_packets), "packets", 5, 7, 8, right=True, help="both directions; – where accounting was off at its start"),
-    Column("bytes", "BYTES", lambda w: _sum(w.orig_bytes, w.reply_bytes), "bytes", 5, 6, 8, right=True, help="both directions; – where accounting was off at its start"),
+    Column("packets", "PACKETS", lambda w: _sum(w.orig_packets, w.reply_packets), "packets", 5, 7, 8, right=True, help="both directions; – : began with accounting off"),
+    Column("bytes", "BYTES", lambda w: _sum(w.orig_bytes, w.reply_bytes), "bytes", 5, 6, 8, right=True, help="both directions; – : began with accounting off"),
     Column("rate", "RATE", _rate, "rate", 6, 8, 9, right=True, help="bits per second between the last two readings"),
-    Column("age", "AGE", _age, "age", 5, 6, 8, right=True, help="since it began; ≥: first seen then (timestamps are off)"),
+    Column("age", "AGE", _age, "age", 5, 6, 8, right=True, help="since it began; ≥: first seen (no timestamps)"),
     Column("mark", "MARK", lambda w: f"{w.mark:#x}" if w.mark else "", "mark", 4, 5, 10, help="connection mark"),
     Column("zone", "ZONE", lambda w: str(w.zone) if w.zone else "", "zone", 4, 4, 5, right=True, help="conntrack zone"),
     Column("helper", "HELPER", lambda w: clean(w.helper), "helper", 4, 6, 16, help="conntrack helper, e.g. ftp"),
     Column("id", "ID", lambda w: str(w.id), "id", 6, 10, 10, right=True, help="the kernel's id, as in `conntrack -L -o id`"),
     Column("use", "USE", lambda w: str(w.use), "use", 3, 3, 5, right=True, help="references the kernel holds"),
-    Column("labels", "LABELS", lambda w: w.labels.hex(), "", 6, 8, 32, help="connection labels, as hex"),
+    Column("labels", "LABELS", lambda w: ",".join(map(str, words.label_bits(w.labels))), "", 6, 8, 32, help="connection labels: bits, as label=3 selects them"),
     Column("secctx", "SECCTX", lambda w: clean(w.secctx), "", 6, 12, 48, help="security context"),
 )  # fmt: skip
 BY_ID: dict[str, Column] = {column.id: column for column in COLUMNS}
