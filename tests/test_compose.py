@@ -303,6 +303,14 @@ def test_what_beginners_write_is_answered_with_what_to_write(line: str, said: st
     assert (e.value.message, e.value.column) == (said, at)
 
 
+@pytest.mark.parametrize(
+    ("count", "rate", "pace"),
+    [(10, 300_000, "300,000/s (under 0.01 s)"), (20_001, 2, "2/s (10,000 s)"), (10, 100, "100/s (0.09 s)")],
+)
+def test_how_long_it_takes_has_no_exponent(count: int, rate: float, pace: str) -> None:
+    assert describe("IP()/TCP()", count, rate).endswith(pace)
+
+
 def test_a_carried_packet_is_not_the_one_that_is_described() -> None:
     gre = 'IP(src="198.51.100.2",dst="192.0.2.1")/GRE()/IP(src="203.0.113.1")/UDP(sport=1,dport=9)'
     assert describe(gre, 4, 10).startswith("4 × GRE 198.51.100.2 → 192.0.2.1,")

@@ -184,11 +184,11 @@ def test_vanished_in_conntrack(feed: Feed, evidence: Evidence, end: str) -> None
 @pytest.mark.parametrize(
     ("lost", "family", "matched", "end"),
     [
-        (2, "ip", 2, "in UDP: no socket on that port"),
+        (2, "ip", 2, "refused by UDP: no socket on that port"),
         (1, "ip", 2, "delivered"),  # which of them is not known
         (2, "ip6", 2, "delivered"),
         (2, "ip", 500, "delivered"),  # of those that were not traced perhaps
-        (500, "ip", 500, "in UDP: no socket on that port"),
+        (500, "ip", 500, "refused by UDP: no socket on that port"),
     ],
 )
 def test_what_is_delivered_to_no_socket_is_not_said_to_have_arrived(

@@ -33,15 +33,20 @@ def describe(text: str, count: int, rate: float) -> str:
         target = _with_port(target, transport.fields.get("dport", dport), v6)
     pace = "at full speed"
     if rate > 0:
-        seconds = max(count - 1, 0) / rate
-        pace = (
-            f"{rate:g}/s ({seconds:,.3g} s)" if rate >= 1 else f"one every {1 / rate:g} s ({seconds:,.3g} s)"
-        )
+        seconds = _number(max(count - 1, 0) / rate)
+        pace = f"{_number(rate)}/s ({seconds} s)" if rate >= 1 else f"one every {1 / rate:g} s ({seconds} s)"
     pieces = f" in fragments of {stack.fragment} bytes" if stack.fragment else ""
     what = _what(last, transport) if last is not None else network.name
     if network.name == "IPv6" and not what.startswith("ICMPv6"):
         what = f"{what} over IPv6"
     return f"{count:,} × {what} {source} → {target}{pieces}, {pace}"
+
+
+def _number(value: float) -> str:
+    """Three digits at most behind the first, and never an exponent: `0.09`, `99.9`, `300,000`."""
+    if 0 < value < 0.01:
+        return "under 0.01"
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def _what(last: Layer, transport: Layer | None) -> str:

@@ -47,7 +47,7 @@ class Evidence:
     losses: Sequence[Loss] = ()
     """Of a burst, by the counters of its stages and rules."""
     unheard: Mapping[str, str] = field(default_factory=dict)
-    """By family: where and why every packet of the burst that was delivered got lost, `in UDP: no socket …`."""
+    """By family: where and why every packet of the burst that was delivered got lost, `refused by UDP: no socket …`."""
     lost: int = 0
     """Times the listener's buffer overflowed: what a packet met last is then not known."""
 

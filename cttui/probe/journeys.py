@@ -178,7 +178,8 @@ class Journeys:
                 delivered[last.family] += n
         capped = self.matched > self.most
         unheard = {
-            loss.family: f"in {'UDP' if loss.source.startswith('Udp') else 'TCP'}: {loss.cause}"
+            loss.family: f"{'refused by' if loss.cause.startswith('no socket') else 'in'} "
+            f"{'UDP' if loss.source.startswith('Udp') else 'TCP'}: {loss.cause}"
             for loss in losses
             if loss.before == "socket"
             and loss.packets >= (self.matched if capped else delivered[loss.family])
