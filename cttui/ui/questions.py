@@ -22,9 +22,9 @@ Paragraphs = list[str | tuple[str, str]]
 _AFFECTS: dict[str, str] = {
     "nf_conntrack_max": "Every network namespace of this machine: containers and virtual routers too. Below the present count, new connections are dropped at once; existing ones live on.",
     "nf_conntrack_tcp_loose": "Connections whose beginning conntrack has not seen: after a reboot or a flush, 0 makes their packets INVALID, and a rule that drops INVALID cuts them.",
-    "nf_conntrack_acct": "Flows that begin from now on are counted; those there already stay without counters. It costs two atomic additions a packet.",
+    "nf_conntrack_acct": "Flows that begin from now on: 1 counts their packets and bytes, at two atomic additions a packet, 0 does not. Those there already go on as they began.",
     "nf_conntrack_events": "Whether programs that listen (conntrackd, this one) hear of flows that begin from now on.",
-    "nf_conntrack_timestamp": "Flows that begin from now on remember when they did.",
+    "nf_conntrack_timestamp": "Flows that begin from now on: with 1 they remember when they did.",
     "nf_conntrack_log_invalid": "The kernel log: under attack it can fill quickly.",
     "nf_conntrack_tcp_be_liberal": "Which out-of-window TCP segments count as INVALID.",
 }

@@ -482,7 +482,7 @@ async def test_columns_and_order_are_remembered(play: Play) -> None:
         menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "src"))
         await d.press("less_than_sign", "less_than_sign")
         narrow = d.app.dashboard.flows.shown_widths["src"] - 2
-        assert f"{narrow} cells" in d.text
+        assert f"  {narrow}  " in d.text
         menu.go(next(i for i, e in enumerate(menu.entries) if e.id == "dst"))
         await d.press("greater_than_sign", "equals_sign", "enter")
         chosen = d.app.dashboard.flows.columns
