@@ -291,6 +291,13 @@ def test_the_headline() -> None:
     )
     assert headline(table(), [taken], None) == "60 packets lost in conntrack at confirmation"
     assert "before any filter rule" in headline(table(LIMIT), [], None)
+    assert "push out" in headline(table(LIMIT, evictable=LIMIT), [], None)
+    for beside in (
+        loss(10, "no socket on that port", "UdpNoPorts +10"),
+        loss(900, "no route", "IpExtInNoRoutes +900", over=True),
+    ):
+        assert headline(table(LIMIT), [beside], None).startswith("table full: conntrack drops new flows")
+        assert "table full" not in headline(table(), [beside], None)
     churning = table(
         LIMIT - 5, rates={"drop": 5.0}, by_state={"ESTABLISHED": LIMIT - 9, "TIME_WAIT": 4}, evictable=2
     )

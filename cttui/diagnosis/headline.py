@@ -23,6 +23,9 @@ from cttui.model.path import place_name
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 
+EVICTION_TRIES = 16
+"""A new flow finds an entry to evict with P = 1 − exp(−16 · evictable / buckets), measured; 5 in there is 99 %."""
+
 
 def headline(
     table: TableReading,
@@ -32,7 +35,10 @@ def headline(
 ) -> str:
     """The one sentence on what is being lost now, "" where nothing is."""
     full = is_full(table)
-    if real := alarming(losses):
+    real = alarming(losses)
+    if full and all((x.over or network.knocks(x.source)) and "table full" not in x.cause for x in real):
+        real = []  # what is over, or knocked at a closed port, is nothing beside that
+    if real:
         worst = max(real, key=lambda x: (not x.over, not network.knocks(x.source), x.packets))
         total = sum(x.packets for x in real)
         more = f" (of {total:,} lost)" if total > worst.packets else ""
@@ -66,6 +72,8 @@ def headline(
     failed = table.rates.get("insert_failed", 0.0)
     if failed > 0:
         return f"{failed:,.0f} packets/s lost at confirmation: DNS race or no SNAT port"
+    if full and table.buckets and table.evictable * EVICTION_TRIES >= 5 * table.buckets:
+        return "table full: new flows push out entries that are not ASSURED"
     if full:
         return "table full: conntrack drops new flows before any filter rule"
     return network.headline(network_rates)

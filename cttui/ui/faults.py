@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from cttui.diagnosis import forecast
-from cttui.diagnosis.findings import alarming, suspect
+from cttui.diagnosis.findings import alarming, is_full, suspect
 from cttui.diagnosis.headline import headline
 from cttui.diagnosis.network import knocks
 from cttui.model.as_root import as_root
@@ -249,20 +249,19 @@ def banner(
         result = job.of_packets if job is not None else None
         losses = answer.hooks.losses if answer.hooks else []
         loss = headline(answer.table, losses, result, answer.hooks.network_rates if answer.hooks else {})
-        if loss:
-            real = alarming(losses)
-            style = (
-                "level-warn"
-                if real and all(x.over or suspect(x) or knocks(x.source) for x in real)
-                else "error-text"
-            )
+        real = alarming(losses)
+        mild = bool(real) and all(x.over or suspect(x) or knocks(x.source) for x in real)
+        mild = mild and not is_full(answer.table)
+        soon = forecast.words(answer.table)
+        if loss and not (mild and soon):  # what is about to be lost comes before what is over
+            style = "level-warn" if mild else "error-text"
             lines.append(
                 (
                     ((" ! ", style), (loss, style)),
                     ((f"  {key('explain')} ", "key"), ("explain ", "muted")),
                 )
             )
-        elif soon := forecast.words(answer.table):
+        elif soon:
             lines.append(
                 (
                     ((" ! ", "level-warn"), (soon, "level-warn")),

@@ -1,5 +1,7 @@
 """What questions, summaries and explanations say."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -8,9 +10,9 @@ from cttui.diagnosis.headline import headline
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepDone, StepStarted
 from cttui.lab.tales import find
 from cttui.model import flow as f
-from cttui.model.hooks import Loss
+from cttui.model.hooks import HooksReading, Loss
 from cttui.model.messages import Answer, CounterDelta, Fault, FlowPage, Job, Result, Welcome
-from cttui.model.table import Health, TableReading
+from cttui.model.table import Health, Series, TableReading
 from cttui.model.tunables import Tunable
 from cttui.model.words import conntrack_line
 from cttui.ui import faults, questions
@@ -137,6 +139,21 @@ def test_a_room_is_told_numbers_of_packets_only_after_a_burst() -> None:
     assert (told["sent"], told["raw"], told["mangle"], told["drop"]) == ("10", "10", "7", "3")
     filled = Job(id=2, kind="fill", state="done", result=Result(answer="7 free."))
     assert [label for _, label, _ in faults.big_numbers(answer, filled)] == ["entries", "free slots"]
+
+
+def test_what_is_about_to_be_lost_comes_before_what_is_over() -> None:
+    growing = [100_000.0 + 1490 * i for i in range(12)]
+    table = samples.table(count=120_000, filler=0, rates={}, stats={}, history=[Series("entries", growing)])
+
+    def said(**more: Any) -> str:
+        lost = Loss(family="ip", hook="input", after="input", before="socket", packets=10, **more)
+        answer = Answer(
+            seq=1, at=0.0, table=table, health=Health(), hooks=HooksReading(losses=[lost], stages_armed=True)
+        )
+        return faults.banner(answer, None, None, "", key)[0][0][1][0]
+
+    assert said(cause="no socket on that port", source="UdpNoPorts +10").startswith("table full in")
+    assert said(cause="no route", source="IpExtInNoRoutes +10").startswith("10 packets lost: no route")
 
 
 def test_many_free_slots_take_no_room_from_what_was_lost() -> None:
