@@ -43,16 +43,27 @@ async def pages(link: Link, view: FlowView, limit: int | None) -> AsyncIterator[
             return
 
 
-def _table_line(f: Flow) -> str:
+def flow_line(f: Flow, *, timed: bool = True) -> str:
+    """A flow in columns; its timeout where it has one."""
     proto = words.protocol(f.proto)
     state = state_name(f.proto, f.state) or "-"
     source = words.endpoint(f.orig_src, f.orig_sport, f.proto)
     destination = words.endpoint(f.orig_dst, f.orig_dport, f.proto)
-    return f"{proto:<8} {state:<13} {source:<28} {destination:<28} {f.timeout_s:>8} {words.flags_words(f)}".rstrip()
+    left = f"{f.timeout_s}" if timed else ""
+    return f"{proto:<8} {state:<13} {source:<28} {destination:<28} {left:>8} {words.flags_words(f)}".rstrip()
+
+
+def checked(filter_text: str) -> None:
+    """Raise FaultError "filter", with the column of the mistake, where the filter can't be read."""
+    try:
+        filters.parse(filter_text)
+    except filters.FilterError as e:
+        pointer = f"\n       {filter_text}\n       {' ' * e.column}^"
+        raise FaultError("filter", f"{e.message}{pointer}", e.hint) from None
 
 
 FORMATS: dict[str, Callable[[Flow], str]] = {
-    "table": _table_line,
+    "table": flow_line,
     "conntrack": words.conntrack_line,
     "json": lambda f: json.dumps(words.flow_dict(f)),
 }
@@ -85,11 +96,7 @@ def run(
             f"There is no column {clean(sort)} to sort by.",
             f"Columns: {', '.join(filters.SORT_KEYS)}.",
         )
-    try:
-        filters.parse(filter_text)
-    except filters.FilterError as e:
-        pointer = f"\n       {filter_text}\n       {' ' * e.column}^"
-        raise FaultError("filter", f"{e.message}{pointer}", e.hint) from None
+    checked(filter_text)
     view = FlowView(filter=filter_text, sort=sort, descending=descending, fillers=fillers)
 
     async def work(link: Link) -> None:

@@ -121,6 +121,10 @@ def _command(args: argparse.Namespace) -> int:
                 args.output,
                 args.fillers,
             )
+        case "events":
+            from cttui.cli import events
+
+            events.run(_target(args), " ".join(args.filter), args.type, args.count, args.seconds, args.output)
         case "tale":
             from cttui.cli import tale
 

@@ -19,6 +19,7 @@ examples:
   cttui --netns blue --read-only   another namespace, with every write refused
   cttui snapshot --json            one reading, for scripts
   cttui flows 'dport=443 state=SYN_SENT' --sort timeout --limit 20
+  cttui events dport=443           what happens to the table, line by line
   cttui tale table-full            the article's experiment as text
 
 exit codes: 0 done, 1 it can't be done here, 2 wrong usage,
@@ -35,6 +36,10 @@ COMMAND_EXAMPLES: dict[str, tuple[str, ...]] = {
         "cttui flows 'dport=443 state=SYN_SENT' --sort timeout --limit 20",
         "cttui flows unreplied --output conntrack",
         "cttui flows -- -p tcp --dport 443",
+    ),
+    "events": (
+        "cttui events dport=443 --type new,destroy",
+        "cttui events --output json --seconds 60 | jq -c '[.event, .src, .dst]'",
     ),
     "tale": (
         "cttui tale ten-syns table-full",
@@ -177,6 +182,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     flows.add_argument(
         "--fillers", action="store_true", help="also the entries that only fill a sandbox's table"
+    )
+
+    events = command("events", "what happens to the table, a line an event, until interrupted")
+    _add_target(events, again=True)
+    events.add_argument(
+        "filter", nargs="*", metavar="FILTER", help="as in the dashboard: dport=443 state=SYN_SENT …"
+    )
+    events.add_argument(
+        "--type", default="new,update,destroy", metavar="TYPES", help="of these: new, update, destroy"
+    )
+    events.add_argument("--count", type=int, metavar="N", help="end after N events")
+    events.add_argument("--seconds", type=float, metavar="S", help="end after so long")
+    events.add_argument(
+        "--output",
+        choices=("table", "json", "conntrack"),
+        default="table",
+        help="for people, a JSON object a line, or as conntrack -E -o timestamp,id prints it",
     )
 
     tale = command("tale", "run experiments and compare predicted with measured")

@@ -80,10 +80,10 @@ class RowTable(FlowTable):
 
     def row_of(self, key: int) -> int | None:
         """The row of the live flow with this key."""
-        row = int(self._find(np.array([key], np.uint64))[0])
+        row = int(self.find(np.array([key], np.uint64))[0])
         return None if row < 0 else row
 
-    def _find(self, keys: Keys) -> Rows:
+    def find(self, keys: Keys) -> Rows:
         """The row of each key, -1 where there is none."""
         return self._index.find(keys, self._columns["key"])
 

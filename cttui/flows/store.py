@@ -115,7 +115,7 @@ class Store(RowTable):
         """End flows by DESTROY, with the last counters and timestamps it brings."""
         if self._dumping:
             self._tombstones.update(keys.tolist())
-        rows = self._find(keys)
+        rows = self.find(keys)
         known = rows >= 0
         if not known.all():
             rows, columns, partial = rows[known], pick(columns, known), pick(partial, known)
@@ -232,7 +232,7 @@ class Store(RowTable):
         keys = np.array(list(gone), np.uint64)
         if self._dumping:
             self._tombstones.update(keys.tolist())
-        rows = self._find(keys)
+        rows = self.find(keys)
         self._end_unheard(rows[rows >= 0], now)
         self.generation += 1
 

@@ -91,6 +91,18 @@ class JourneyView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     count: int = 20
 
 
+class EventView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """Events after the one with number `after`. The first question begins the log.
+
+    `kinds`: 0 new, 1 update, 2 destroy; [] all.
+    """
+
+    filter: str = ""
+    kinds: list[int] = []
+    after: int = 0
+    count: int = 1000
+
+
 class Ask(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="ask"):
     """One question for everything the screen shows; None: not wanted this time."""
 
@@ -108,6 +120,7 @@ class Ask(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="ask")
     """How many samples of history lines to answer with."""
     fresh: bool = False
     """Take a complete reading (counters, whole dump, rules) before answering: for scripts, not for screens."""
+    events: EventView | None = None
 
 
 # ---------------------------------------------------------------- client → probe: actions
@@ -438,6 +451,24 @@ class Notice(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     remedy: str = ""
 
 
+class EventRow(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """An event: 0 new, 1 update, 2 destroy. `time_ns`: when it was read, since the epoch."""
+
+    kind: int
+    time_ns: int
+    flow: Flow
+
+
+class EventPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """Events in the order of the kernel. `last`: number of the last of them, for the next question."""
+
+    rows: list[EventRow] = []
+    last: int = 0
+    skipped: int = 0
+    """Events that were forgotten before they were asked for."""
+    error: str = ""
+
+
 class Answer(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="answer"):
     """The answer to the Ask of the same `seq`; parts not asked for are None."""
 
@@ -454,6 +485,7 @@ class Answer(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="an
     jobs: list[Job] = []
     """Running jobs and the last few finished ones."""
     notices: list[Notice] = []
+    events: EventPage | None = None
 
 
 class Done(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="done"):
@@ -469,7 +501,7 @@ ToClient = Welcome | Answer | Done | Fault
 
 __all__ = [
     "PROTOCOL", "Action", "Answer", "Arm", "Ask", "Cancel", "Chain", "CounterDelta", "Delete", "Disarm", "Do",
-    "Done", "Fault", "FaultError", "Fill", "Fire", "FlowPage", "FlowView", "GroupPage", "GroupRow", "GroupView",
+    "Done", "EventPage", "EventRow", "EventView", "Fault", "FaultError", "Fill", "Fire", "FlowPage", "FlowView", "GroupPage", "GroupRow", "GroupView",
     "Hello", "Hold", "HookView", "Job", "JourneyView", "Keep", "Listen", "Notice", "PacketView", "Patch",
     "Result", "Rules", "Send", "Set", "Template", "ToClient", "ToProbe", "Undo", "Unfill", "Welcome",
 ]  # fmt: skip

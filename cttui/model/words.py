@@ -147,10 +147,11 @@ def _state_word(flow: Flow) -> str:
 
 
 def conntrack_line(
-    flow: Flow, *, extended: bool = True, with_id: bool = True, now_s: float | None = None
+    flow: Flow, *, extended: bool = True, with_id: bool = True, now_s: float | None = None, event: str = ""
 ) -> str:
     """The line of `conntrack -L -o extended,id`, without its newline.
 
+    `event` new, update or destroy: what `conntrack -E` prints after the kind, without what events don't carry.
     `now_s` is the time since the epoch from which `delta-time` is counted (default: now), present where
     `nf_conntrack_timestamp` was on. Flows in a flowtable have neither timeout nor state
     (ctnetlink_fill_info). Labels are left out, as conntrack does without `-o labels`.
@@ -162,7 +163,8 @@ def conntrack_line(
         out.append("ipv4     2 " if flow.family == AF_INET else "ipv6     10 ")
     out.append(f"{PROTOCOLS.get(flow.proto, 'unknown'):<8} {flow.proto} ")
     if not flow.status & OFFLOAD:
-        out.append(f"{flow.timeout_s} ")
+        if event != "destroy" or flow.timeout_s:
+            out.append(f"{flow.timeout_s} ")
         state = _state_word(flow)
         if state:
             out.append(f"{state} ")
@@ -184,7 +186,8 @@ def conntrack_line(
         out.append("[OFFLOAD] ")
     elif flow.status & ASSURED:
         out.append("[ASSURED] ")
-    out.append(f"mark={flow.mark} ")
+    if flow.mark or not event:
+        out.append(f"mark={flow.mark} ")
     if flow.secctx:
         out.append(f"secctx={clean(flow.secctx)} ")
     if flow.zone and flow.zone_dir == 0:
@@ -193,7 +196,8 @@ def conntrack_line(
         out.append(f"delta-time={_delta_s(flow, now_s)} ")
     if flow.helper:
         out.append(f"helper={clean(flow.helper)} ")
-    out.append(f"use={flow.use} ")
+    if not event:
+        out.append(f"use={flow.use} ")
     if with_id:
         out.append(f"id={flow.id} ")
     return "".join(out)[:-1]

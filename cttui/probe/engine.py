@@ -256,6 +256,7 @@ class Engine:
             tunables=self.tunables() if ask.tunables else None,
             jobs=self.jobs.readings(),
             notices=self._notices,
+            events=self.watch.event_log.page(ask.events) if ask.events is not None else None,
         )
 
     async def _first_readings(self) -> None:

@@ -20,6 +20,7 @@ from cttui.kernel import ctnetlink
 from cttui.kernel.ctfilter import Part, kernel_part
 from cttui.model import filters
 from cttui.probe.counters import read_number
+from cttui.probe.event_log import EventLog
 
 DUTY = 0.10
 SHORTEST_S = 1.0
@@ -55,6 +56,7 @@ class Watch:
         self.decoder = ctnetlink.Decoder(self.interned)
         self.store = Store(self.interned)
         self.events: ctnetlink.Events | None = None
+        self.event_log = EventLog(self.store)
         self.dumped_at: float | None = None
         self.dumped = asyncio.Event()
         """Set once there has been a whole dump."""
@@ -131,7 +133,9 @@ class Watch:
             self.resyncs += 1
             self._wake.set()
         if batches:
-            self.store.apply(batches, time.monotonic())
+            now = time.monotonic()
+            self.event_log.append(batches, now)
+            self.store.apply(batches, now)
         return bool(batches)
 
     def drain_events(self, batches: int = 4) -> None:

@@ -12,6 +12,7 @@ _shtab_cttui_commands() {
   local _commands=(
     completion:'Completion for a shell, to be sourced or installed.'
     config:'The configuration file.'
+    events:'What happens to the table, a line an event, until interrupted.'
     flows:'The conntrack table as text.'
     packets:'Open a pcap or pcapng file as a log.'
     snapshot:'One reading of a target, no terminal needed.'
@@ -59,6 +60,21 @@ _shtab_cttui_config_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_cttui_config_defaults_added=0
+
+_shtab_cttui_events_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--sandbox[a network namespace of its own where anything may be tried]"
+  "--netns[a network namespace by name (ip netns) or path]:NAME|PATH:{compadd -- /run/netns/*(N:t)}"
+  "--pid[the network namespace of a process]:PID:"
+  "--type[of these\: new, update, destroy]:TYPES:"
+  "--count[end after N events]:N:"
+  "--seconds[end after so long]:S:"
+  "--output[for people, a JSON object a line, or as conntrack -E -o timestamp,id prints it]:output:(table json conntrack)"
+  "(*)::as in the dashboard\: dport\=443 state\=SYN_SENT \…:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_cttui_events_defaults_added=0
 
 _shtab_cttui_flows_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -139,6 +155,7 @@ _shtab_cttui() {
       case $line[1] in
         completion) _arguments -C -s $_shtab_cttui_completion_options ;;
         config) _arguments -C -s $_shtab_cttui_config_options ;;
+        events) _arguments -C -s $_shtab_cttui_events_options ;;
         flows) _arguments -C -s $_shtab_cttui_flows_options ;;
         packets) _arguments -C -s $_shtab_cttui_packets_options ;;
         snapshot) _arguments -C -s $_shtab_cttui_snapshot_options ;;

@@ -1,0 +1,95 @@
+"""The events themselves, one after the other, for a reader who wants each (`cttui events`)."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cttui.flows.batch import DESTROY, NEW, UPDATE, Batch
+from cttui.flows.columns import Columns
+from cttui.flows.event_rows import event_rows
+from cttui.flows.select import View, mask_of
+from cttui.flows.store import Store
+from cttui.flows.table import FlowTable
+from cttui.model import filters
+from cttui.model.messages import EventPage, EventRow, EventView
+
+MOST_WAITING = 100_000
+"""Events kept for a reader who is slow; the oldest beyond that are skipped, and counted."""
+MOST_ROWS = 5_000
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """What one receive batch brought of what is asked for; `first` is the number of its first event."""
+
+    first: int
+    time_ns: int
+    now: float
+    kinds: NDArray[np.uint8]
+    columns: Columns
+
+
+class EventLog:
+    """Events that match, numbered from 1. Begins with the first question, or anew with another filter."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._chunks: deque[_Chunk] = deque()
+        self._asked: tuple[str, tuple[int, ...]] | None = None
+        self._node: filters.Node | None = None
+        self._next = 1
+
+    def append(self, batches: Sequence[Batch], now: float) -> None:
+        """One receive batch, before it is applied to the store. `now`: monotonic seconds."""
+        if self._asked is None:
+            return
+        kinds, columns = event_rows(self._store, batches, now)
+        wanted = np.isin(kinds, self._asked[1] or (NEW, UPDATE, DESTROY))
+        if self._node is not None:
+            wanted &= mask_of(self._node, View(columns, now, self._store.interned))
+        if not wanted.any():
+            return
+        picked = {name: column[wanted] for name, column in columns.items()}
+        self._chunks.append(_Chunk(self._next, time.time_ns(), now, kinds[wanted], picked))
+        self._next += len(self._chunks[-1].kinds)
+        while self._next - self._chunks[0].first - len(self._chunks[0].kinds) >= MOST_WAITING:
+            self._chunks.popleft()
+
+    def page(self, view: EventView) -> EventPage:
+        """What came after event number `view.after`, oldest first; what is before it is forgotten."""
+        asked = (view.filter, tuple(view.kinds))
+        if asked != self._asked:
+            try:
+                self._node = filters.parse(view.filter)
+            except filters.FilterError as e:
+                return EventPage(error=f"{e.message}. {e.hint}".rstrip())
+            self._asked = asked
+            self._chunks.clear()
+        while self._chunks and self._chunks[0].first + len(self._chunks[0].kinds) <= view.after + 1:
+            self._chunks.popleft()
+        oldest = self._chunks[0].first if self._chunks else self._next
+        after = max(view.after, oldest - 1)
+        skipped = after - view.after
+        rows: list[EventRow] = []
+        for chunk in self._chunks:
+            left = min(view.count, MOST_ROWS) - len(rows)
+            if left <= 0:
+                break
+            start = after + 1 - chunk.first
+            rows += self._rows(chunk, start, start + left)
+            after = chunk.first + min(start + left, len(chunk.kinds)) - 1
+        return EventPage(rows=rows, last=after, skipped=skipped)
+
+    def _rows(self, chunk: _Chunk, start: int, stop: int) -> list[EventRow]:
+        kinds = chunk.kinds[start:stop]
+        every = np.ones(len(chunk.kinds), np.bool_)
+        table = FlowTable(chunk.columns, every, ~every, self._store.interned)
+        flows = table.flows(np.arange(start, start + len(kinds)), chunk.now)
+        return [
+            EventRow(kind=kind, time_ns=chunk.time_ns, flow=flow)
+            for kind, flow in zip(kinds.tolist(), flows, strict=True)
+        ]

@@ -1,0 +1,130 @@
+"""`cttui events` beside `conntrack -E`, on the same traffic."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import CTTUI, cttui
+
+pytestmark = pytest.mark.kernel
+
+TRAFFIC = """
+import socket
+s = socket.socket(); s.bind(("127.0.0.1", 7001)); s.listen()
+c = socket.create_connection(("127.0.0.1", 7001)); a, _ = s.accept()
+c.send(b"x"); a.recv(1); c.close(); a.close()
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.sendto(b"x", ("127.0.0.1", 9))
+"""
+SIGNS = 64
+"""UDP source ports of flows that are made until every listener has heard of one."""
+
+
+def _flow(netns: Any, verb: str, *words: str) -> None:
+    netns.run("conntrack", verb, "-s", "10.0.0.1", "-d", "192.0.2.1", "-p", "udp", "--dport", "9", *words)
+
+
+@contextmanager
+def listening(netns: Any, folder: Path, *commands: list[str]) -> Iterator[list[Path]]:
+    """The commands run with their output in files, and each has heard an event; ended on leaving."""
+    netns.run("iptables", "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+    files = [folder / f"{n}.txt" for n in range(len(commands))]
+    running = []
+    try:
+        for file, command in zip(files, commands, strict=True):
+            with file.open("wb") as out:
+                running.append(netns.popen(*command, stdout=out, stderr=subprocess.DEVNULL))
+        for port in range(1, SIGNS):
+            _flow(netns, "-I", "--sport", str(port), "-t", "600")
+            time.sleep(0.1)
+            if all(file.read_bytes() for file in files):
+                break
+        yield files
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _events(file: Path) -> list[str]:
+    """Lines of conntrack's form without times, without who did it, and without the flows that were signs."""
+    lines = [
+        re.sub(r"^\[[\d.]+\]\t *| \[USERSPACE\].*| mark=0\b", "", line)
+        for line in file.read_text().splitlines()
+    ]
+    return [
+        line
+        for line in lines
+        if not re.search(rf"sport=({'|'.join(map(str, range(1, SIGNS)))}) dport=9 ", line)
+    ]
+
+
+def _wait_for(text: str, *files: Path) -> None:
+    end = time.monotonic() + 20
+    while not all(text in file.read_text() for file in files):
+        assert time.monotonic() < end, [file.read_text() for file in files]
+        time.sleep(0.05)
+
+
+def test_the_same_lines_as_conntrack(netns: Any, tmp_path: Path) -> None:
+    ours = [*CTTUI, "events", "--output", "conntrack"]
+    theirs = ["stdbuf", "-oL", "conntrack", "-E", "-o", "timestamp,id"]
+    with listening(netns, tmp_path, ours, theirs) as files:
+        _flow(netns, "-I", "--sport", "999", "-t", "600")
+        _flow(netns, "-U", "--sport", "999", "-m", "7")
+        _flow(netns, "-D", "--sport", "999")
+        netns.run(sys.executable, "-c", TRAFFIC)
+        _flow(netns, "-I", "--sport", "1000", "-t", "600")
+        _wait_for("sport=1000 ", *files)
+        mine, known = map(_events, files)
+    assert mine == known
+    assert [line.split()[0] for line in mine[:3]] == ["[NEW]", "[UPDATE]", "[DESTROY]"]
+    assert any("ESTABLISHED" in line for line in mine) and any("TIME_WAIT" in line for line in mine)
+
+
+def test_a_filter_kinds_and_an_end(netns: Any, tmp_path: Path) -> None:
+    chosen = [*CTTUI, "events", "--output", "json", "--type", "destroy", "mark=7"]
+    everything = [*CTTUI, "events"]
+    with listening(netns, tmp_path, everything) as (heard,):
+        one = netns.popen(*chosen, "--count", "1", stdout=subprocess.PIPE)
+        for n in range(SIGNS):  # until the second listens, too
+            port = str(2000 + n)
+            for verb, *words in (("-I", "-t", "600"), ("-U", "-m", "7"), ("-D",)):
+                _flow(netns, verb, "--sport", port, *words)
+            if one.poll() is not None:
+                break
+            time.sleep(0.1)
+        told = one.communicate(timeout=20)[0]
+        _wait_for(f"10.0.0.1:{port}", heard)
+    assert one.returncode == 0
+    (event,) = map(json.loads, told.splitlines())
+    assert event["event"] == "destroy" and event["mark"] == 7 and event["src"] == "10.0.0.1"
+    assert abs(event["time"] - time.time()) < 60
+    kinds = [line.split()[1] for line in heard.read_text().splitlines() if f":{event['sport']} " in line]
+    assert kinds == ["new", "update", "destroy"]
+
+
+def test_for_some_time_only(netns: Any) -> None:
+    done = cttui("events", "--seconds", "0.2", prefix=netns.prefix)
+    assert done.stdout == done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--type", "gone"), "events are new, update, destroy"),
+        (("--count", "-1"), "--count -1 is below 0"),
+        (("--seconds", "-1"), "--seconds -1 is below 0"),
+        (("dport=no",), "dport"),
+    ],
+    ids=" ".join,
+)
+def test_what_it_refuses(words: tuple[str, ...], said: str) -> None:
+    done = cttui("events", *words, check=False)
+    assert done.returncode == 2 and said in done.stderr and done.stdout == ""

@@ -1,0 +1,113 @@
+"""Each event as it was told, in order, by pages; what a slow reader missed is counted."""
+
+import ct_messages as m
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_store import Bench, flow
+
+from cttui.flows.batch import DESTROY, NEW, UPDATE
+from cttui.model.filters import matches, parse
+from cttui.model.flow import ASSURED, Flow
+from cttui.model.messages import EventPage, EventView
+from cttui.probe import event_log
+from cttui.probe.event_log import EventLog
+
+
+class LoggedBench(Bench):
+    """A store whose events are logged first, as probe/watch.py does it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.log = EventLog(self.store)
+        self.page()
+
+    def events(self, *messages: bytes) -> None:
+        batches = self.decoder.decode(*m.buffer_of(list(messages)))
+        self.log.append(batches, self.now)
+        self.store.apply(batches, self.now)
+
+    def page(self, **view: object) -> EventPage:
+        return self.log.page(EventView(**view))  # type: ignore[arg-type]
+
+
+MAKE = {NEW: m.new_event, UPDATE: m.update_event, DESTROY: m.destroy_event}
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from([NEW, UPDATE, DESTROY]),
+        st.integers(0, 3),
+        st.integers(0, 2),
+        st.sampled_from([1, 3, 7]),
+    ),
+    max_size=12,
+)
+
+
+@given(
+    st.lists(EVENTS, max_size=4),
+    st.sampled_from(["", "mark=1", "state=ESTABLISHED or mark=2"]),
+    st.integers(1, 5),
+)
+def test_every_event_that_matches_once_and_in_order(
+    received: list[list[tuple[int, int, int, int]]], text: str, count: int
+) -> None:
+    bench = LoggedBench()
+    bench.page(filter=text)
+    told: list[tuple[int, Flow]] = []
+    for events in received:
+        flows = [(kind, flow(n, mark=mark, state=state)) for kind, n, mark, state in events]
+        if flows:
+            bench.events(*(MAKE[kind](one) for kind, one in flows))
+        told += flows
+    node = parse(text)
+    wanted = [(kind, one) for kind, one in told if node is None or matches(node, one)]
+
+    got, after = [], 0
+    while rows := (page := bench.page(filter=text, after=after, count=count)).rows:
+        assert page.skipped == 0 and len(rows) <= count
+        got += [(row.kind, row.flow.id, row.flow.mark, row.flow.state, row.flow.orig_src) for row in rows]
+        after = page.last
+    assert got == [(kind, one.id, one.mark, one.state, one.orig_src) for kind, one in wanted]
+
+
+def test_what_a_message_leaves_out_is_what_is_known_of_the_flow() -> None:
+    bench = LoggedBench()
+    one = flow(1, state=3, status=ASSURED, mark=5, helper="ftp")
+    bench.events(m.new_event(one))
+    bench.events(m.update_event(msgspec.structs.replace(one, mark=6), protoinfo=False))
+    bench.events(m.destroy_event(msgspec.structs.replace(one, mark=6)))
+    new, update, destroy = (row.flow for row in bench.page().rows)
+    assert (new.state, new.mark, new.helper) == (3, 5, "ftp")
+    assert (update.state, update.mark, update.helper) == (3, 6, "ftp")
+    assert (destroy.state, destroy.helper) == (3, "ftp")
+
+
+def test_only_some_kinds() -> None:
+    bench = LoggedBench()
+    bench.page(kinds=[DESTROY])
+    bench.events(m.new_event(flow(1)), m.new_event(flow(2)), m.destroy_event(flow(1)))
+    assert [row.kind for row in bench.page(kinds=[DESTROY]).rows] == [DESTROY]
+
+
+def test_a_slow_reader_is_told_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "MOST_WAITING", 4)
+    bench = LoggedBench()
+    for n in range(9):
+        bench.events(m.new_event(flow(n)))
+    page = bench.page(after=0)
+    assert page.skipped == 9 - len(page.rows) and page.last == 9
+    assert [row.flow.id for row in page.rows] == list(range(page.skipped + 1, 10))
+    assert 4 <= len(page.rows) <= 5
+    assert bench.page(after=page.last).rows == []
+
+
+def test_a_filter_that_cannot_be_read() -> None:
+    assert "no port" in LoggedBench().page(filter="dport=no").error
+
+
+def test_nothing_is_kept_before_somebody_asks() -> None:
+    bench = Bench()
+    log = EventLog(bench.store)
+    log.append(bench.decoder.decode(*m.buffer_of([m.new_event(flow(1))])), 1.0)
+    assert log.page(EventView()).rows == []
