@@ -121,6 +121,7 @@ from cttui.model.filters import (
         ("10.0.0.1 → 10.0.0.2 or ::1 -> ::2", "(src=10.0.0.1 dst=10.0.0.2) or (src=::1 dst=::2)"),
         ("ESTABLISHED,TIME_WAIT tcp,udp", "(state=ESTABLISHED or state=TIME_WAIT) (proto=tcp or proto=udp)"),
         ("dport=80,", "dport=80"),
+        (":1023", "port=0-1023"),
         ("rate>1.2Mb/s", "rate>1200000"),
         ("rate>1MB/s", "rate>8000000"),
         # logic

@@ -218,7 +218,7 @@ def number_range(key: str, text: str) -> tuple[int | float, int | float]:
 
 def is_number_like(text: str) -> bool:
     """Whether a bare word is a port, a range of ports, or several."""
-    return bool(re.fullmatch(r"\d+(?:[-:]\d*)?(?:,\d+(?:[-:]\d*)?)*,?", text))
+    return bool(re.fullmatch(r":?\d+(?:[-:]\d*)?(?:,:?\d+(?:[-:]\d*)?)*,?", text))
 
 
 def is_address_like(text: str) -> bool:
