@@ -165,7 +165,13 @@ async def test_filter_is_judged_as_it_is_typed(play: Play) -> None:
         at = next(i for i, line in enumerate(lines) if line.startswith(" / dpotr=80"))
         assert lines[at + 1].index("^") == lines[at].index("dpotr")
         assert d.app.view.filter == ""
-        await d.press(*["backspace"] * 8, *"dport=80")
+        await d.press(*["backspace"] * 8, *"tcp unre")
+        await d.until("Tab  unreplied", asking=False)
+        assert "is no word" not in d.text, "the beginning of a word is no mistake"
+        assert d.app.view.filter.strip() == "tcp"
+        await d.press("space")
+        await d.until("'unre' is no word of the filter language. Did you mean unreplied?", asking=False)
+        await d.press(*["backspace"] * 9, *"dport=80")
         assert d.app.view.filter == "dport=80"
         await d.press("enter")
         assert d.app.dashboard.panel == "flows"
