@@ -78,7 +78,9 @@ class ViewActions:
     def back(self) -> None:
         """One step back."""
         board = self.dashboard
-        if board.trouble is not None:
+        if self.app.probe_actions.write_actions.reading:
+            self.app.probe_actions.write_actions.stop()
+        elif board.trouble is not None:
             board.trouble = None
             board.say()
             self.session.poke()

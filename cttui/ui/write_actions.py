@@ -36,6 +36,8 @@ class WriteActions:
     def __init__(self, app: "Program") -> None:
         self.app = app
         self._deleting = False
+        self.reading = False
+        """Flows are being read that will be asked about."""
         self._stop = False
 
     @property
@@ -64,32 +66,53 @@ class WriteActions:
             self.app.say("There is no flow under the cursor.", "warning")
             return
         title, paragraphs = questions.delete_question(flow, conntrack_line(flow), sandbox=self._sandbox)
-        await self._confirmed(title, paragraphs, "delete", [flow])
+        await self._confirmed(self._link(), title, paragraphs, "delete", [flow])
 
     async def delete_set(self) -> None:
         """Delete the flows of the filter: those that are counted in the question."""
         self._need_writes()
-        view = self.app.view
+        if self._deleting:
+            raise FaultError("busy", "Flows are still being deleted.")
+        view, link = self.app.view, self._link()
         shown = self.app.dashboard.flows.page.matched
         if shown > 4 * PAGE:  # half a second and more
-            self.app.say(f"Reading the {min(shown, MOST_DELETED):,} flows to ask about …")
-        flows, matched = await collect(
-            self._link(), view.whole_filter, fillers=view.fillers, at=self.app.session.moment
-        )
+            n = min(shown, MOST_DELETED)
+            self.app.say(f"Reading the {n:,} flows to ask about … {self.app.key('back')} drops it.")
+        self.reading, self._stop = True, False
+        try:
+            flows, matched = await collect(
+                link,
+                view.whole_filter,
+                fillers=view.fillers,
+                at=self.app.session.moment,
+                stop=lambda: self._stop,
+            )
+        finally:
+            self.reading = False
+        if self._stop:
+            self.app.say("Nothing was deleted.")
+            return
+        # A question that comes up over something else would be answered by a key that was meant for that.
+        board = self.app.dashboard
+        if self.app.screen is not board or board.typing or self.app.session.link is not link:
+            again = self.app.key("delete-set")
+            self.app.say(
+                f"Nothing was deleted: you were elsewhere when the flows were read. {again} asks again."
+            )
+            return
         if not flows:
             raise FaultError("nothing", "There is no flow to delete here.")
         self.app.clear_notifications()
         title, paragraphs = questions.delete_set_question(
             flows, matched, view.whole_filter, most=MOST_DELETED, sandbox=self._sandbox
         )
-        await self._confirmed(title, paragraphs, "delete them", flows)
+        await self._confirmed(link, title, paragraphs, "delete them", flows)
 
     async def _confirmed(
-        self, title: str, paragraphs: questions.Paragraphs, label: str, flows: list[Flow]
+        self, link: AnyLink, title: str, paragraphs: questions.Paragraphs, label: str, flows: list[Flow]
     ) -> None:
         if self._deleting:
             raise FaultError("busy", "Flows are still being deleted.")
-        link = self._link()
         button = Button("delete", "y", label, "error-text")
         if await self.app.push_screen_wait(Confirm(title, paragraphs, [button], danger=True)):
             # In a worker of its own: the next question must not cut it short.
@@ -112,9 +135,9 @@ class WriteActions:
             self.app.session.poke()
 
     def stop(self) -> bool:
-        """Delete no more than what is on its way; False where nothing is being deleted."""
+        """Delete no more than what is on its way, ask about nothing; False where neither was under way."""
         self._stop = True
-        return self._deleting
+        return self._deleting or self.reading
 
     # ------------------------------------------------------------ counting
 
@@ -155,16 +178,17 @@ async def collect(
     at: float | None = None,
     most: int = MOST_DELETED,
     page: int = PAGE,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Flow], int]:
     """The flows that match now, or at the frozen moment `at`: each once, at most `most`, and how many matched.
 
     Oldest first, page after page behind the last flow of the one before: flows that begin or end meanwhile
-    shift no row out of sight. Raises FaultError for a filter that can't be read.
+    shift no row out of sight. `stop` is asked before each page. Raises FaultError for a filter that can't be read.
     """
     rows: dict[int, Flow] = {}
     before: list[Flow] = []
     matched, back = -1, 1
-    while len(rows) < most:
+    while len(rows) < most and not stop():
         anchor = before[-back].key if before else 0
         answer = await link.ask(
             Ask(

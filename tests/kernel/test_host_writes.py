@@ -3,6 +3,7 @@
 The host is a network namespace of the test's own; the machine's settings are never touched.
 """
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from live import Live, live
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.model.messages import Ask, Set
+from cttui.ui import write_actions
 from cttui.ui.session import Phase
 from cttui.ui.write_actions import collect, delete
 
@@ -320,6 +322,36 @@ async def test_a_deletion_can_be_stopped(host: Any) -> None:
     finally:
         await link.close()
     assert _lines(host) == sorted(f"{flow.orig_sport}:80" for flow in flows[9:])
+
+
+async def test_a_question_is_not_asked_over_something_else(
+    host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading many flows takes seconds, in which a person goes on; `y` copies elsewhere."""
+    _create(host, 1000, 3)
+    read = asyncio.Event()
+
+    async def late(*args: Any, **more: Any) -> Any:
+        await read.wait()
+        return await collect(*args, **more)
+
+    monkeypatch.setattr(write_actions, "collect", late)
+    async with live(_target(host)) as d:
+        await d.until("198.51.100.2:1000")
+        await d.press("D", "f4")
+        await d.until("How far to trust")
+        read.set()
+        await d.until("you were elsewhere")
+        assert "Delete 3 flows?" not in d.text
+        await d.press("escape")
+        read.clear()
+        await d.press("D", "escape")
+        read.set()
+        await d.until("Nothing was deleted.")
+        await d.press("D")
+        await d.until("Delete 3 flows?")
+        await d.press("escape")
+    assert len(_lines(host)) == 3
 
 
 MANY = "from cttui.kernel.ctfill import Filler\nfor _ in Filler(zone=0, mark=0).fill(25_000): pass"
