@@ -90,6 +90,16 @@ def test_only_some_kinds() -> None:
     assert [row.kind for row in bench.page(kinds=[DESTROY]).rows] == [DESTROY]
 
 
+def test_only_one_flow() -> None:
+    bench = LoggedBench()
+    key = bench.key(flow(2))
+    bench.page(flow_key=key)
+    bench.events(
+        m.new_event(flow(1)), m.new_event(flow(2)), m.update_event(flow(2, state=3)), m.destroy_event(flow(1))
+    )
+    assert [(row.flow.key, row.flow.state) for row in bench.page(flow_key=key).rows] == [(key, 1), (key, 3)]
+
+
 def test_a_slow_reader_is_told_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_log, "MOST_WAITING", 4)
     bench = LoggedBench()

@@ -11,29 +11,27 @@ from cttui.cli.reading import need, with_link
 from cttui.client.link import Link
 from cttui.client.targets import Target
 from cttui.model import words
-from cttui.model.messages import Answer, Arm, Ask, EventRow, EventView, FaultError, FlowView
+from cttui.model.messages import EVENT_TYPES, Answer, Arm, Ask, EventRow, EventView, FaultError, FlowView
 
-TYPES = ("new", "update", "destroy")
-"""By EventRow.kind."""
 POLL_S, PAGE = 0.1, 2_000
 
 
 def _table_line(event: EventRow) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(event.time_ns // 1_000_000_000))
     milliseconds = event.time_ns // 1_000_000 % 1_000
-    return f"{clock}.{milliseconds:03} {TYPES[event.kind]:<7} {flow_line(event.flow, timed=event.kind != 2 or event.flow.timeout_s > 0)}"
+    timed = event.type != "destroy" or event.flow.timeout_s > 0
+    return f"{clock}.{milliseconds:03} {event.type:<7} {flow_line(event.flow, timed=timed)}"
 
 
 def _conntrack_line(event: EventRow) -> str:
     seconds, rest = divmod(event.time_ns, 1_000_000_000)
-    kind = TYPES[event.kind]
-    line = words.conntrack_line(event.flow, extended=False, event=kind)
-    return f"[{seconds}.{rest // 1000:06}]\t{f'[{kind.upper()}]':>9} {line}"
+    line = words.conntrack_line(event.flow, extended=False, event=event.type)
+    return f"[{seconds}.{rest // 1000:06}]\t{f'[{event.type.upper()}]':>9} {line}"
 
 
 def _json_line(event: EventRow) -> str:
     flow = words.flow_dict(event.flow, now_s=event.time_ns / 1e9)
-    return json.dumps({"event": TYPES[event.kind], "time": round(event.time_ns / 1e9, 6), **flow})
+    return json.dumps({"event": event.type, "time": round(event.time_ns / 1e9, 6), **flow})
 
 
 FORMATS: dict[str, Callable[[EventRow], str]] = {
@@ -52,16 +50,16 @@ def run(
     "events-off" when the probe stopped listening because the host's table was nearly full, and what links raise.
     """
     wanted = [word for word in types.split(",") if word]
-    if not wanted or not set(wanted) <= set(TYPES):
+    if not wanted or not set(wanted) <= set(EVENT_TYPES):
         raise FaultError(
-            "usage", f"--type {types}: events are {', '.join(TYPES)}, more than one with commas."
+            "usage", f"--type {types}: events are {', '.join(EVENT_TYPES)}, more than one with commas."
         )
     if count is not None and count < 0:
         raise FaultError("usage", f"--count {count} is below 0.")
     if seconds is not None and not seconds >= 0:
         raise FaultError("usage", f"--seconds {seconds:g} is below 0.")
     checked(filter_text)
-    kinds = [TYPES.index(word) for word in wanted]
+    kinds = [EVENT_TYPES.index(word) for word in wanted]
 
     async def work(link: Link) -> None:
         need(link, "events")

@@ -94,13 +94,15 @@ class JourneyView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 class EventView(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Events after the one with number `after`. The first question begins the log.
 
-    `kinds`: 0 new, 1 update, 2 destroy; [] all.
+    `kinds`: indexes of EVENT_TYPES; [] all.
     """
 
     filter: str = ""
     kinds: list[int] = []
     after: int = 0
     count: int = 1000
+    flow_key: int = 0
+    """Only of this flow; 0: all."""
 
 
 class Ask(msgspec.Struct, array_like=True, frozen=True, kw_only=True, tag="ask"):
@@ -451,12 +453,21 @@ class Notice(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     remedy: str = ""
 
 
+EVENT_TYPES = ("new", "update", "destroy")
+"""By EventRow.kind."""
+
+
 class EventRow(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
-    """An event: 0 new, 1 update, 2 destroy. `time_ns`: when it was read, since the epoch."""
+    """An event. `time_ns`: when it was read, since the epoch."""
 
     kind: int
     time_ns: int
     flow: Flow
+
+    @property
+    def type(self) -> str:
+        """new, update or destroy."""
+        return EVENT_TYPES[self.kind]
 
 
 class EventPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -500,8 +511,49 @@ ToProbe = Hello | Ask | Do
 ToClient = Welcome | Answer | Done | Fault
 
 __all__ = [
-    "PROTOCOL", "Action", "Answer", "Arm", "Ask", "Cancel", "Chain", "CounterDelta", "Delete", "Disarm", "Do",
-    "Done", "EventPage", "EventRow", "EventView", "Fault", "FaultError", "Fill", "Fire", "FlowPage", "FlowView", "GroupPage", "GroupRow", "GroupView",
-    "Hello", "Hold", "HookView", "Job", "JourneyView", "Keep", "Listen", "Notice", "PacketView", "Patch",
-    "Result", "Rules", "Send", "Set", "Template", "ToClient", "ToProbe", "Undo", "Unfill", "Welcome",
+    "EVENT_TYPES",
+    "PROTOCOL",
+    "Action",
+    "Answer",
+    "Arm",
+    "Ask",
+    "Cancel",
+    "Chain",
+    "CounterDelta",
+    "Delete",
+    "Disarm",
+    "Do",
+    "Done",
+    "EventPage",
+    "EventRow",
+    "EventView",
+    "Fault",
+    "FaultError",
+    "Fill",
+    "Fire",
+    "FlowPage",
+    "FlowView",
+    "GroupPage",
+    "GroupRow",
+    "GroupView",
+    "Hello",
+    "Hold",
+    "HookView",
+    "Job",
+    "JourneyView",
+    "Keep",
+    "Listen",
+    "Notice",
+    "PacketView",
+    "Patch",
+    "Result",
+    "Rules",
+    "Send",
+    "Set",
+    "Template",
+    "ToClient",
+    "ToProbe",
+    "Undo",
+    "Unfill",
+    "Welcome",
 ]  # fmt: skip

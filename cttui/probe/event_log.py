@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,7 +40,8 @@ class EventLog:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._chunks: deque[_Chunk] = deque()
-        self._asked: tuple[str, tuple[int, ...]] | None = None
+        self._asked: EventView | None = None
+        """The last question, `after` and `count` left out."""
         self._node: filters.Node | None = None
         self._next = 1
 
@@ -48,7 +50,9 @@ class EventLog:
         if self._asked is None:
             return
         kinds, columns = event_rows(self._store, batches, now)
-        wanted = np.isin(kinds, self._asked[1] or (NEW, UPDATE, DESTROY))
+        wanted = np.isin(kinds, self._asked.kinds or (NEW, UPDATE, DESTROY))
+        if self._asked.flow_key:
+            wanted &= columns["key"] == np.uint64(self._asked.flow_key)
         if self._node is not None:
             wanted &= mask_of(self._node, View(columns, now, self._store.interned))
         if not wanted.any():
@@ -61,7 +65,7 @@ class EventLog:
 
     def page(self, view: EventView) -> EventPage:
         """What came after event number `view.after`, oldest first; what is before it is forgotten."""
-        asked = (view.filter, tuple(view.kinds))
+        asked = msgspec.structs.replace(view, after=0, count=0)
         if asked != self._asked:
             try:
                 self._node = filters.parse(view.filter)

@@ -14,7 +14,7 @@ from cttui.model import flow as f
 from cttui.model import packet_words, words
 from cttui.model.flow import Flow
 from cttui.model.hooks import Chain, Rule
-from cttui.model.messages import Answer, Ask, FlowView, PacketView
+from cttui.model.messages import Answer, Ask, EventView, FlowView, PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.ui.dialogs import Button, Buttons, Dialog, Read
@@ -256,6 +256,7 @@ class FlowDetail(Dialog[None]):
         self._gone = False
         self._packets: PacketPage | None = None
         self._expected: int | None = None
+        self._events_read = 0
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog wide tall") as box:
@@ -271,10 +272,11 @@ class FlowDetail(Dialog[None]):
         return flow_paragraphs(self.flow, past, self._packets, self._gone, self._expected)
 
     def amend(self, ask: Ask) -> Ask:
-        """Only this flow, and its packets."""
+        """Only this flow, its packets, and every event of it, where events are heard at all."""
         return msgspec.structs.replace(
             ask,
             flows=FlowView(keys=[self.flow.key], count=1, fillers=True),
+            events=EventView(flow_key=self.flow.key, after=self._events_read),
             packets=PacketView(flow_key=self.flow.key, count=8) if ask.packets is not None else None,
         )
 
@@ -286,6 +288,8 @@ class FlowDetail(Dialog[None]):
             if found is not None:
                 self.flow = found
             self._expected = answer.flows.expectations.get(self.flow.key)
+        if answer.events is not None:  # told by the Pasts we show
+            self._events_read = answer.events.last
         if answer.packets is not None:
             # A recording answers with the packets of its own question.
             mine = [row for row in answer.packets.rows if row.flow_key == self.flow.key]

@@ -4,6 +4,8 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cttui.model import flow as f
 from cttui.model.flow import Flow
 from cttui.model.messages import Answer
@@ -18,6 +20,7 @@ class Seen:
 
     first: float
     last: Flow
+    last_at: float
     changes: list[tuple[float, str]] = field(default_factory=list)
 
 
@@ -28,22 +31,28 @@ class Pasts:
         self._seen: OrderedDict[int, Seen] = OrderedDict()
 
     def see(self, answer: Answer, now: float | None = None) -> None:
-        """Compare the flows of an answer with what was seen of them before."""
-        if answer.flows is None:
-            return
+        """Compare the flows of an answer with what was seen of them before, its events first: those know every change.
+
+        An event that is older than what was seen is no news.
+        """
+        for event in answer.events.rows if answer.events is not None else []:
+            flow = msgspec.structs.replace(event.flow, ended=event.type == "destroy")
+            self._change(flow, event.time_ns / 1e9)
         now = time.time() if now is None else now
-        for flow in answer.flows.rows:
-            past = self._seen.get(flow.key)
-            if past is None:
-                self._seen[flow.key] = Seen(now, flow)
-            else:
-                past.changes = (past.changes + [(now, words) for words in changes(past.last, flow)])[
-                    -MOST_CHANGES:
-                ]
-                past.last = flow
-                self._seen.move_to_end(flow.key)
+        for flow in answer.flows.rows if answer.flows is not None else []:
+            self._change(flow, now)
         while len(self._seen) > MOST_FLOWS:
             self._seen.popitem(last=False)
+
+    def _change(self, flow: Flow, when: float) -> None:
+        past = self._seen.get(flow.key)
+        if past is None:
+            self._seen[flow.key] = Seen(when, flow, when)
+        elif when >= past.last_at:
+            found = [(when, words) for words in changes(past.last, flow)]
+            past.changes = (past.changes + found)[-MOST_CHANGES:]
+            past.last, past.last_at = flow, when
+            self._seen.move_to_end(flow.key)
 
     def past(self, key: int) -> Seen | None:
         """What is known of a flow's past."""

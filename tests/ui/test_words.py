@@ -11,7 +11,18 @@ from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepDo
 from cttui.lab.tales import find
 from cttui.model import flow as f
 from cttui.model.hooks import HooksReading, Loss
-from cttui.model.messages import Answer, CounterDelta, Fault, FlowPage, Job, Result, Welcome
+from cttui.model.messages import (
+    EVENT_TYPES,
+    Answer,
+    CounterDelta,
+    EventPage,
+    EventRow,
+    Fault,
+    FlowPage,
+    Job,
+    Result,
+    Welcome,
+)
 from cttui.model.table import Health, Series, TableReading
 from cttui.model.tunables import Tunable
 from cttui.model.words import conntrack_line
@@ -398,6 +409,23 @@ def test_watch_remembers_changes() -> None:
     watch.see(samples_answer(after), now=2.0)
     past = watch.past(before.key)
     assert past is not None and past.first == 1.0 and [when for when, _ in past.changes] == [2.0] * 4
+
+
+def test_events_tell_every_change_between_two_readings() -> None:
+    watch = Pasts()
+    syn = samples.flow(0)
+    watch.see(samples_answer(syn), now=1.0)
+    between = [("update", 1.2, samples.flow(0, state=2)), ("update", 1.3, samples.flow(0, state=3)),
+               ("update", 0.5, samples.flow(0, state=7)), ("destroy", 1.8, samples.flow(0, state=3))]  # fmt: skip
+    rows = [
+        EventRow(kind=EVENT_TYPES.index(kind), time_ns=int(at * 1e9), flow=flow) for kind, at, flow in between
+    ]
+    answer = samples_answer(samples.flow(0, state=3, ended=True))
+    watch.see(msgspec.structs.replace(answer, events=EventPage(rows=rows, last=4)), now=2.0)
+    past = watch.past(syn.key)
+    assert past is not None and past.changes == [
+        (1.2, "SYN_SENT → SYN_RECV"), (1.3, "SYN_RECV → ESTABLISHED"), (1.8, "ended")
+    ]  # fmt: skip
 
 
 def samples_answer(flow: f.Flow) -> Answer:
