@@ -147,6 +147,11 @@ def test_a_table_that_fills_up_says_when_it_is_full(
     assert told == ([f"T{said[1:]}."] if said else [])
 
 
+def test_a_table_that_is_about_to_be_full_has_a_second_left() -> None:
+    reading = table(LIMIT - 10, history=[Series("entries", [100_000 + 1490.0 * i for i in range(12)])])
+    assert forecast.words(reading).startswith("table full in 1 s ")
+
+
 def test_untracked_packets_matter_where_packets_are_dropped() -> None:
     exempt = active("-p tcp --dport 80 -j CT --notrack", "does not track")
     assert findings(table(), [], [exempt]) == []

@@ -37,5 +37,5 @@ def words(table: TableReading) -> str:
         return ""
     left_s, rate = found
     minutes, seconds = divmod(int(left_s), 60)
-    time = f"{minutes} min {10 * (seconds // 10)} s" if minutes else f"{seconds} s"
+    time = f"{minutes} min {10 * (seconds // 10)} s" if minutes else f"{max(1, seconds)} s"
     return f"table full in {time} if it goes on growing by {rate:,.0f} a second"

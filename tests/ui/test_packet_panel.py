@@ -93,6 +93,8 @@ async def test_the_log_says_what_it_does_not_show() -> None:
     assert "38,000 pps, showing the newest 9" in (await shown(PacketLog(), page, (160, 12)))[0]
     assert "SSH connection" in lines[1] and lines[2].startswith("   97% tcp 198.51.100.2 > 192.0.2.1 [S]")
     assert lines[2].endswith("most frequent of the newest 16,384")
+    scattered = msgspec.structs.replace(page, top=[("tcp 198.18.0.1 > 192.0.2.1 [S]", 12)])
+    assert "198.18.0.1" not in "".join(await shown(PacketLog(), scattered, (160, 12))), "0 % are no kind"
     assert "The packet log is off." in (await shown(PacketLog(), PacketPage(), (80, 5)))[1]
     unread = PacketLog()
     async with Host(unread).run_test(size=(80, 5)):

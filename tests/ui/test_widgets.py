@@ -7,6 +7,7 @@ import samples as s
 from host import Host, markdown, shown
 from textual.geometry import Region
 
+from cttui.model.messages import GroupRow
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui.cells import Cells
 from cttui.ui.lines import width_of
@@ -140,6 +141,12 @@ async def test_groups() -> None:
         and "…" in heading
         and heading.endswith("dport=443 ── 8 groups of 2,000 flows ─")
     )
+
+
+async def test_an_address_is_whole_beside_the_figures_of_a_wide_layout() -> None:
+    rows = [GroupRow(key=["198.18.129.128"], filter="", count=13, share=0.001, unreplied=13)]
+    lines = await shown(Groups(), s.groups(1, by=["src"], rows=rows), (40, 6))
+    assert lines[2].split() == ["198.18.129.128", "13", "<1%", "100%"]
 
 
 async def test_groups_drill_and_sort() -> None:

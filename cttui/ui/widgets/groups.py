@@ -146,7 +146,9 @@ class Groups(Rows):
 
     def _figures(self, room: int) -> list[tuple[str, str, int, str]]:
         """(sort key, label, cells, attribute) of the number columns that fit beside the names."""
-        figures = [("count", "FLOWS", 9, "count"), ("unreplied", "UNREPL", 6, "unreplied")]
+        # No wider than it must be: an address beside it is cut for every cell.
+        widest = max((len(self._figure(row, "count")) for row in self.page.rows), default=0)
+        figures = [("count", "FLOWS", max(6, widest), "count"), ("unreplied", "UNREPL", 6, "unreplied")]
         if room >= 34:
             figures.append(("", "ASSURED", 7, "assured"))
         if room >= 51 and any(row.bytes is not None for row in self.page.rows):

@@ -19,9 +19,9 @@ from cttui.ui.rows import Rows
 
 _DIRECTIONS = {"broadcast": "bcast", "multicast": "mcast"}
 _AGGREGATE_SHARE = 4
+"""At most a quarter of the panel goes to the aggregate of the last second."""
 _LEAST_INFO = 12
 """Cells from which on the beginning of a packet's last words says something."""
-"""At most a quarter of the panel goes to the aggregate of the last second."""
 
 
 class PacketLog(Rows):
@@ -191,8 +191,13 @@ class PacketLog(Rows):
     def _says_left_out(self) -> bool:
         return bool(self.page.left_out) and self.body_height > 4
 
+    @property
+    def _frequent(self) -> list[tuple[str, int]]:
+        """The most frequent kinds: where every packet is of another, none is."""
+        return [(text, n) for text, n in self.page.top if 100 * n >= self.page.top_of]
+
     def _aggregate(self) -> list[tuple[str, int]]:
-        return self.page.top[: self.body_height // _AGGREGATE_SHARE] if self.following else []
+        return self._frequent[: self.body_height // _AGGREGATE_SHARE] if self.following else []
 
     def lay_out(self, width: int, height: int) -> list[Line]:
         page = self.page
@@ -309,8 +314,8 @@ class PacketLog(Rows):
             sampled += f", showing {self._share()}"
         held = "" if self.following else "not following, F follows"
         most = ""
-        if page.top and self.following and not self._aggregate():
-            text, packets = page.top[0]
+        if self._frequent and self.following and not self._aggregate():
+            text, packets = self._frequent[0]
             most = f"{100 * packets / max(1, page.top_of, packets):.0f}% are {clean(text)}"
         self.note(
             most,
