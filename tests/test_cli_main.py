@@ -29,6 +29,7 @@ WRONG: dict[str, str] = {
     "--free 7 snapshot": "belongs to the dashboard",
     "--record x tale ten-syns": "belongs to the dashboard",
     "flows --output xml": "invalid choice",
+    "flows -o xml": "invalid choice",
     "flows --limit -1": "below 0",
     "flows --limit x": "invalid int value",
     "flows --sort colour": "no column colour",

@@ -175,6 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
     flows.add_argument("--ascending", action="store_true", help="smallest or oldest first")
     flows.add_argument("--limit", type=int, metavar="N", help="at most N flows")
     flows.add_argument(
+        "-o",
         "--output",
         choices=("table", "json", "conntrack"),
         default="table",
@@ -195,6 +196,7 @@ def build_parser() -> argparse.ArgumentParser:
     events.add_argument("--count", type=int, metavar="N", help="end after N events")
     events.add_argument("--seconds", type=float, metavar="S", help="end after so long")
     events.add_argument(
+        "-o",
         "--output",
         choices=("table", "json", "conntrack"),
         default="table",

@@ -8,8 +8,8 @@
 _shtab_cttui_subparsers=(snapshot flows events tale packets config completion tour)
 
 _shtab_cttui_snapshot_option_strings=(-h --help --sandbox --netns --pid --json)
-_shtab_cttui_flows_option_strings=(-h --help --sandbox --netns --pid --sort --ascending --limit --output --fillers)
-_shtab_cttui_events_option_strings=(-h --help --sandbox --netns --pid --type --count --seconds --output)
+_shtab_cttui_flows_option_strings=(-h --help --sandbox --netns --pid --sort --ascending --limit -o --output --fillers)
+_shtab_cttui_events_option_strings=(-h --help --sandbox --netns --pid --type --count --seconds -o --output)
 _shtab_cttui_tale_option_strings=(-h --help --all --slow --json --step --yes --script)
 _shtab_cttui_packets_option_strings=(-h --help --delta)
 _shtab_cttui_config_option_strings=(-h --help --sample)
@@ -26,7 +26,9 @@ _shtab_cttui___config_COMPGEN=_shtab_compgen_files
 _shtab_cttui___record_COMPGEN=_shtab_compgen_files
 _shtab_cttui___replay_COMPGEN=_shtab_compgen_files
 
+_shtab_cttui_flows__o_choices=(table json conntrack)
 _shtab_cttui_flows___output_choices=(table json conntrack)
+_shtab_cttui_events__o_choices=(table json conntrack)
 _shtab_cttui_events___output_choices=(table json conntrack)
 _shtab_cttui_tale_pos_0_choices=(ten-syns conntrack-by-use table-full stray-ack-loose stray-ack-strict stray-ack-strict-full dropped-in-input sendto-eperm syn-flood notrack rate-limit synproxy early-drop gc-over-95 rst-forgets policy-counters raw-vs-tun dns-race ten-syns-v6 conntrack-by-use-v6 table-full-v6 stray-ack-loose-v6 stray-ack-strict-v6 stray-ack-strict-full-v6 dropped-in-input-v6 syn-flood-v6 notrack-v6 rate-limit-v6 rst-forgets-v6)
 _shtab_cttui_completion_pos_0_choices=(bash zsh fish)

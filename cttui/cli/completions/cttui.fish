@@ -51,7 +51,7 @@ function _shtab_cttui_using
 end
 
 set -g _shtab_cttui_commands snapshot flows events tale packets config completion tour
-set -g _shtab_cttui_opts_with_value --config --count --free --hz --limit --netns --output --pid --record --replay --seconds --set --sort --tale --theme --type
+set -g _shtab_cttui_opts_with_value --config --count --free --hz --limit --netns --output --pid --record --replay --seconds --set --sort --tale --theme --type -o
 
 complete -c cttui -e
 complete -c cttui -f
@@ -87,7 +87,7 @@ complete -c cttui -n '_shtab_cttui_using flows' -l pid -x -d 'the network namesp
 complete -c cttui -n '_shtab_cttui_using flows' -l sort -x -d 'newest (the default), timeout, bytes, age, src, …'
 complete -c cttui -n '_shtab_cttui_using flows' -l ascending -d 'smallest or oldest first'
 complete -c cttui -n '_shtab_cttui_using flows' -l limit -x -d 'at most N flows'
-complete -c cttui -n '_shtab_cttui_using flows' -l output -xka "table json conntrack" -d 'for people, for jq, or as conntrack -L -o extended,id prints it'
+complete -c cttui -n '_shtab_cttui_using flows' -s o -l output -xka "table json conntrack" -d 'for people, for jq, or as conntrack -L -o extended,id prints it'
 complete -c cttui -n '_shtab_cttui_using flows' -l fillers -d 'also the entries that only fill a sandbox'"'"'s table'
 complete -c cttui -n '_shtab_cttui_using; and test $_shtab_cttui_npos -eq 0' -a events -d 'What happens to the table, a line an event, until interrupted.'
 complete -c cttui -n '_shtab_cttui_using events' -s h -l help -d 'show this help message and exit'
@@ -97,7 +97,7 @@ complete -c cttui -n '_shtab_cttui_using events' -l pid -x -d 'the network names
 complete -c cttui -n '_shtab_cttui_using events' -l type -x -d 'of these: new, update, destroy'
 complete -c cttui -n '_shtab_cttui_using events' -l count -x -d 'end after N events'
 complete -c cttui -n '_shtab_cttui_using events' -l seconds -x -d 'end after so long'
-complete -c cttui -n '_shtab_cttui_using events' -l output -xka "table json conntrack" -d 'for people, a JSON object a line, or as conntrack -E -o timestamp,id prints it'
+complete -c cttui -n '_shtab_cttui_using events' -s o -l output -xka "table json conntrack" -d 'for people, a JSON object a line, or as conntrack -E -o timestamp,id prints it'
 complete -c cttui -n '_shtab_cttui_using; and test $_shtab_cttui_npos -eq 0' -a tale -d 'Run experiments and compare predicted with measured.'
 complete -c cttui -n '_shtab_cttui_using tale' -s h -l help -d 'show this help message and exit'
 complete -c cttui -n '_shtab_cttui_using tale' -l all -d 'every tale but the slow ones'

@@ -69,7 +69,7 @@ _shtab_cttui_events_options=(
   "--type[of these\: new, update, destroy]:TYPES:"
   "--count[end after N events]:N:"
   "--seconds[end after so long]:S:"
-  "--output[for people, a JSON object a line, or as conntrack -E -o timestamp,id prints it]:output:(table json conntrack)"
+  {-o,--output}"[for people, a JSON object a line, or as conntrack -E -o timestamp,id prints it]:output:(table json conntrack)"
   "(*)::as in the dashboard\: dport\=443 state\=SYN_SENT \…:"
 )
 
@@ -84,7 +84,7 @@ _shtab_cttui_flows_options=(
   "--sort[newest (the default), timeout, bytes, age, src, \…]:KEY:"
   "--ascending[smallest or oldest first]"
   "--limit[at most N flows]:N:"
-  "--output[for people, for jq, or as conntrack -L -o extended,id prints it]:output:(table json conntrack)"
+  {-o,--output}"[for people, for jq, or as conntrack -L -o extended,id prints it]:output:(table json conntrack)"
   "--fillers[also the entries that only fill a sandbox\'s table]"
   "(*)::as in the dashboard\: dport\=443 state\=SYN_SENT \…:"
 )
