@@ -68,6 +68,11 @@ async def test_compact_hooks_without_stage_counters_say_at_least() -> None:
         HookPath(), s.hooks(stages=[], losses=[], chains=[*idle, s.hooks().chains[4]]), (80, 3)
     )
     assert lines[1] == " raw ≥7 ──▶ device" and len(lines) == 2, "what stands still is left out"
+    met = [msgspec.structs.replace(s.hooks().chains[2], policy_packets=None)]  # its rule matched none
+    lines = await shown(
+        HookPath(), s.hooks(stages=[], losses=[], chains=[s.hooks().chains[0], *met]), (80, 3)
+    )
+    assert lines[1] == " raw ≥10 ──▶ INPUT ≥0 ──▶ local", "what no rule counted may have passed"
     routed = s.hooks(stages=[], losses=[], chains=s.hooks().chains[:2])
     lines = await shown(HookPath(), routed, (80, 3))
     assert lines[1] == " raw ≥10 ──▶ mangle ≥7", "nothing says that they were for this machine"

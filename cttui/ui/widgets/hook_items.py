@@ -197,7 +197,7 @@ def summary(reading: HooksReading) -> list[tuple[str, list[Item], str]]:
         losses = [loss for item in items for loss in item.losses]
         busy = max((n or 0 for n in (*(item.packets for item in items), *(loss.packets for loss in losses))), default=0)  # fmt: skip
         for i, item in enumerate(items):
-            if item.packets == 0 and any(before.packets for before in items[:i]):
+            if item.exact and item.packets == 0 and any(before.packets for before in items[:i]):
                 items, arrival = items[: i + 1], ""  # nothing comes further
                 break
         seen = items[-1].chain if items else None

@@ -108,7 +108,7 @@ def _step(item: Item, brief: bool) -> list[Run]:
     style = "hook-idle" if idle else "hook-conntrack" if item.name == "conntrack" else "hook"
     count = "" if item.kind == "lost" else " –" if item.packets is None else f" {item.packets:,}"
     runs: list[Run] = [(clean(item.name), style)]
-    if not (item.exact or idle):
+    if not item.exact and item.packets is not None:
         count = f" ≥{count.lstrip()}"
     runs.append((count, "hook-idle" if idle else "value"))
     losses = sorted((x for x in item.losses if x.is_loss), key=lambda x: (not is_fresh(x), -x.packets))
