@@ -337,7 +337,11 @@ class Ask(Dialog[str | None]):
             yield prose
             yield Field(self._value)
             yield Says()
-            yield Buttons([Button("ok", "Enter", "go on"), Button("", "Esc", "cancel")])
+            yield Buttons(self._buttons(self._value))
+
+    def _buttons(self, value: str) -> list[Button]:
+        go_on = [] if self._check(value) else [Button("ok", "Enter", "go on")]
+        return [*go_on, Button("", "Esc", "cancel")]
 
     def on_mount(self) -> None:
         field = self.query_one(Field)
@@ -347,6 +351,7 @@ class Ask(Dialog[str | None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         problem = self._check(event.value)
         self.query_one(Says).say(problem, "error-text" if problem else "muted")
+        self.query_one(Buttons).show(self._buttons(event.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         if not self._check(event.value):

@@ -31,3 +31,9 @@ async def test_what_is_wrong_is_not_offered_to_be_fired_or_saved(play: Play) -> 
         assert "F5" not in d.text
         composer.query_one("#count", Field).value = "10"
         await d.until("F5  fire", asking=False)
+        await d.press("ctrl+s")
+        await d.until("Save this burst as", asking=False)
+        await d.until("Esc  cancel", asking=False)
+        assert "Enter  go on" not in d.text, "nothing was typed yet"
+        await d.press("x")
+        await d.until("Enter  go on", asking=False)
