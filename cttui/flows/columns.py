@@ -44,6 +44,9 @@ SCHEMA: dict[str, str] = {
     "rate_over_s": "f4",
 }  # fmt: skip
 
+EVENT_COLUMNS: dict[str, str] = {"event_ns": "u8"}
+"""Of an event rather than of a flow: when it happened, nanoseconds since the epoch (CTA_TIMESTAMP_EVENT, Linux 6.14,
+where `nf_conntrack_timestamp` is on). The store passes them over."""
 KERNEL_COLUMNS = [
     name for name in SCHEMA if name not in ("key", "born_s", "read_s", "order", "rate_bps", "rate_over_s")
 ]

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cttui.flows.batch import NEW, Batch, keys_of
-from cttui.flows.columns import KERNEL_COLUMNS, Columns, empty
+from cttui.flows.columns import EVENT_COLUMNS, KERNEL_COLUMNS, Columns, empty
 from cttui.flows.store import Store
 
-ABSENT_IS_NONE = ("mark", "timeout_s")
+ABSENT_IS_NONE = ("mark", "timeout_s", *EVENT_COLUMNS)
 """What an event leaves out only where it is 0 (ctnetlink_conntrack_event)."""
 
 
@@ -21,6 +21,7 @@ def event_rows(store: Store, batches: Sequence[Batch], now: float) -> tuple[NDAr
     """
     n = sum(len(batch) for batch in batches)
     columns = empty(n)
+    columns["event_ns"] = np.zeros(n, EVENT_COLUMNS["event_ns"])
     columns["rate_bps"][:] = np.nan
     columns["read_s"][:] = columns["born_s"][:] = now
     first = 0
@@ -30,7 +31,7 @@ def event_rows(store: Store, batches: Sequence[Batch], now: float) -> tuple[NDAr
         rows = store.find(keys)
         known = (rows >= 0) & (batch.kinds != NEW)
         columns["born_s"][here][known] = store.columns["born_s"][rows[known]]
-        for name in KERNEL_COLUMNS:
+        for name in (*KERNEL_COLUMNS, *EVENT_COLUMNS):
             target, told = columns[name][here], known
             if name in batch.columns:
                 target[:] = batch.columns[name]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cttui.flows.batch import DESTROY, NEW, UPDATE, Batch
-from cttui.flows.columns import SCHEMA, Interned
+from cttui.flows.columns import EVENT_COLUMNS, SCHEMA, Interned
 from cttui.kernel.ctlayout import FIRST, decode_one, gather
 from cttui.kernel.ctwide import Layouts
 from cttui.kernel.netlink import HEADER, NLM_F_CREATE, NLM_F_EXCL
@@ -174,12 +174,13 @@ class Decoder:
             Batch(
                 messages.kinds[numbers],
                 messages.positions[numbers],
-                {name: np.array([flow[name] for flow in flows], SCHEMA[name]) for name in names},
+                {name: np.array([flow[name] for flow in flows], _TYPES[name]) for name in names},
             )
             for names, (numbers, flows) in groups.items()
         ]
 
 
+_TYPES = SCHEMA | EVENT_COLUMNS
 _OTHER = 255
 _MADE = NLM_F_CREATE | NLM_F_EXCL
 

@@ -40,7 +40,7 @@ NUMBERS: dict[Path, tuple[str, str]] = {
     (1, 3): ("zone", ">u2"), (2, 3): ("zone", ">u2"),  # CTA_TUPLE_ZONE: a zone of one direction
     (9, 1): ("orig_packets", ">u8"), (9, 2): ("orig_bytes", ">u8"),
     (10, 1): ("reply_packets", ">u8"), (10, 2): ("reply_bytes", ">u8"),
-    (20, 1): ("start_ns", ">u8"), (20, 2): ("stop_ns", ">u8"),
+    (20, 1): ("start_ns", ">u8"), (20, 2): ("stop_ns", ">u8"), (27,): ("event_ns", ">u8"),
     (4, 1, 1): ("state", "u1"), (4, 2, 1): ("state", "u1"), (4, 3, 1): ("state", "u1"),  # TCP, DCCP, SCTP
     (4, 1, 2): ("wscale_orig", "u1"), (4, 1, 3): ("wscale_reply", "u1"),
     (4, 1, 4): ("tcpflags_orig", "u1"), (4, 1, 5): ("tcpflags_reply", "u1"),  # struct nf_ct_tcp_flags: flags, mask

@@ -458,7 +458,7 @@ EVENT_TYPES = ("new", "update", "destroy")
 
 
 class EventRow(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
-    """An event. `time_ns`: when it was read, since the epoch."""
+    """An event. `time_ns`, since the epoch: when it happened, where the kernel says so, else when it was read."""
 
     kind: int
     time_ns: int

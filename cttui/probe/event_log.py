@@ -28,8 +28,8 @@ class _Chunk:
     """What one receive batch brought of what is asked for; `first` is the number of its first event."""
 
     first: int
-    time_ns: int
     now: float
+    times_ns: NDArray[np.uint64]
     kinds: NDArray[np.uint8]
     columns: Columns
 
@@ -58,7 +58,9 @@ class EventLog:
         if not wanted.any():
             return
         picked = {name: column[wanted] for name, column in columns.items()}
-        self._chunks.append(_Chunk(self._next, time.time_ns(), now, kinds[wanted], picked))
+        told = picked.pop("event_ns")
+        times = np.where(told != 0, told, np.uint64(time.time_ns()))
+        self._chunks.append(_Chunk(self._next, now, times, kinds[wanted], picked))
         self._next += len(self._chunks[-1].kinds)
         while self._next - self._chunks[0].first - len(self._chunks[0].kinds) >= MOST_WAITING:
             self._chunks.popleft()
@@ -94,6 +96,8 @@ class EventLog:
         table = FlowTable(chunk.columns, every, ~every, self._store.interned)
         flows = table.flows(np.arange(start, start + len(kinds)), chunk.now)
         return [
-            EventRow(kind=kind, time_ns=chunk.time_ns, flow=flow)
-            for kind, flow in zip(kinds.tolist(), flows, strict=True)
+            EventRow(kind=kind, time_ns=time_ns, flow=flow)
+            for kind, time_ns, flow in zip(
+                kinds.tolist(), chunk.times_ns[start:stop].tolist(), flows, strict=True
+            )
         ]

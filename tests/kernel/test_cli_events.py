@@ -1,6 +1,7 @@
 """`cttui events` beside `conntrack -E`, on the same traffic."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ c = socket.create_connection(("127.0.0.1", 7001)); a, _ = s.accept()
 c.send(b"x"); a.recv(1); c.close(); a.close()
 u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.sendto(b"x", ("127.0.0.1", 9))
 """
+KERNEL = tuple(map(int, os.uname().release.split(".")[:2]))
 SIGNS = 64
 """UDP source ports of flows that are made until every listener has heard of one."""
 
@@ -108,6 +110,21 @@ def test_a_filter_kinds_and_an_end(netns: Any, tmp_path: Path) -> None:
     assert abs(event["time"] - time.time()) < 60
     kinds = [line.split()[1] for line in heard.read_text().splitlines() if f":{event['sport']} " in line]
     assert kinds == ["new", "update", "destroy"]
+
+
+def test_the_kernel_tells_when(netns: Any, tmp_path: Path) -> None:
+    netns.run("sh", "-c", "echo 1 > /proc/sys/net/netfilter/nf_conntrack_timestamp")
+    with listening(netns, tmp_path, [*CTTUI, "events", "--output", "json"]) as (file,):
+        made = []
+        for port in range(3001, 3007):  # one may be read before its command has ended, but not all
+            before = time.time()
+            _flow(netns, "-I", "--sport", str(port), "-t", "600")
+            made.append((port, before, time.time()))
+        _wait_for('"sport": 3006', file)
+        told = {event["sport"]: event["time"] for event in map(json.loads, file.read_text().splitlines())}
+    if KERNEL < (6, 14):
+        pytest.skip("events carry no times before Linux 6.14 (CTA_TIMESTAMP_EVENT)")
+    assert all(before <= told[port] <= after for port, before, after in made)
 
 
 def test_for_some_time_only(netns: Any) -> None:
