@@ -299,6 +299,24 @@ async def test_sorting_by_key() -> None:
         assert app.table.descending
 
 
+async def test_what_orders_the_flows_is_on_screen() -> None:
+    flows = [s.flow(i, orig_packets=1, orig_bytes=1500, reply_packets=0, reply_bytes=0) for i in range(20)]
+    app = Host(flows)
+    async with app.run_test(size=(80, 12)) as pilot:
+        await begun(app, pilot)
+        assert "BYTES" not in lines(app)[1]
+        app.table.order_by("bytes", True)
+        assert lines(app)[1].split()[-2:] == ["BYTES▼", "FLAGS"] and " 1.5k unreplied " in lines(app)[2]
+        app.table.order_by("newest", True)
+        assert "BYTES" not in lines(app)[1]
+        app.table.widths = {"packets": 5}
+        app.table.order_by("packets", True)
+        assert lines(app)[1].split()[-2:] == ["PACK▼", "FLAGS"]
+        app.table.columns = ["src", "dst"]
+        app.table.order_by("bytes", True)
+        assert lines(app)[1].split() == ["SOURCE", "DESTINATION"], "chosen by hand"
+
+
 async def test_another_order_leaves_the_cursor_on_its_flow() -> None:
     app = Host([s.flow(i) for i in range(200)])
     async with app.run_test(size=(80, 12)) as pilot:

@@ -18,7 +18,8 @@ def header_line(layout: Layout, sort: str, arrow: str, overflow: bool, width: in
     runs: list[Run] = [(" " * MARKER, "header")]
     for column, cells in layout:
         chosen = column.sort == sort and bool(column.sort)
-        label = clip(column.label, cells - chosen) + (arrow if chosen else "")
+        # Short beside its arrow: a "…" would leave nothing to read in a narrow column.
+        label = column.label[: cells - 1] + arrow if chosen else clip(column.label, cells)
         runs += [
             (pad(label, cells, column.right), "header-sorted" if chosen else "header"),
             (" ", "header"),

@@ -104,10 +104,12 @@ class FlowTable(Rows):
 
     @property
     def columns(self) -> list[str]:
-        """Ids of the columns shown, in order: as chosen, or what suits the width."""
-        return self._chosen or sensible(
-            self._cells(self.row_width(self.size.width)), self._grown, self._fixed
-        )
+        """Ids of the columns shown, in order: as chosen, or what suits the width and the one that orders them."""
+        if self._chosen:
+            return self._chosen
+        ids = sensible(self._cells(self.row_width(self.size.width)), self._grown, self._fixed)
+        orders = next((column.id for column in COLUMNS if column.sort == self.sort), ids[0])
+        return ids if orders in ids else [*ids[:-1], orders, ids[-1]]
 
     @columns.setter
     def columns(self, ids: Sequence[str]) -> None:
