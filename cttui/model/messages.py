@@ -361,6 +361,17 @@ class GroupPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     error: str = ""
 
 
+class Owner(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """Whose socket one end of a flow is. `end`: source or destination."""
+
+    end: str
+    program: str
+    """The name of the first of `pids`, which are those of the probe's PID namespace; "": none that it may see."""
+    pids: list[int]
+    user: str
+    listening: bool = False
+
+
 class FlowPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """A window of flows: rows [first, first + len(rows)) of `matched`, out of `total` held."""
 
@@ -375,6 +386,8 @@ class FlowPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Matched flows that have just ended and are shown for a moment more: not in `total`."""
     expectations: dict[int, int] = {}
     """Of flows asked for by key that have a helper: how many connections it expects, by key."""
+    owners: list[Owner] = []
+    """Of a flow asked for alone by its key: whose sockets its ends are, as far as it is known yet."""
 
 
 class CounterDelta(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

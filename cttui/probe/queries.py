@@ -14,6 +14,7 @@ from cttui.kernel import ctnetlink
 from cttui.model import filters
 from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage, FlowView, GroupPage, GroupView
+from cttui.probe.owners import Owners
 from cttui.probe.watch import Watch
 
 K = TypeVar("K")
@@ -49,6 +50,7 @@ class Queries:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._owners = Owners()
         self._parsed: tuple[str, filters.Node | None] = ("", None)
         self._moment: tuple[float, FlowTable, float] | None = None
         self._grouped = Remembered[tuple[GroupView, float | None], GroupPage]()
@@ -92,7 +94,11 @@ class Queries:
             rows = np.array(found, np.int64)
             flows = self._fresh(store, rows, view, now)
             expected = ctnetlink.expectations(flows) if at is None and self._watch.running else {}
-            return FlowPage(total=len(store), matched=len(found), rows=flows, expectations=expected)
+            alone = at is None and self._watch.running and len(flows) == 1
+            owners = self._owners.of(flows[0]) if alone else []
+            return FlowPage(
+                total=len(store), matched=len(found), rows=flows, expectations=expected, owners=owners
+            )
         try:
             rows, hidden = self._select(store, view.filter, now, view.fillers, ended=view.refresh)
             values = window.sort_values(store.columns, rows, view.sort, now, store.interned)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -14,7 +14,7 @@ from cttui.model import flow as f
 from cttui.model import packet_words, words
 from cttui.model.flow import Flow
 from cttui.model.hooks import Chain, Rule
-from cttui.model.messages import Answer, Ask, EventView, FlowView, PacketView
+from cttui.model.messages import Answer, Ask, EventView, FlowView, Owner, PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
 from cttui.ui.dialogs import Button, Buttons, Dialog, Read
@@ -34,16 +34,26 @@ def _pair(label: str, text: str, style: str = "") -> str | tuple[str, str]:
     return (line, style) if style else line
 
 
+def owner_words(owner: Owner) -> str:
+    """Whose socket an end of a flow is: `source: curl (4711), alice`."""
+    first, more = owner.pids[:1], len(owner.pids) - 1
+    pids = f" ({first[0]}{f' and {more} more' if more > 0 else ''})" if first else ""
+    program = clean(owner.program) or ("a process" if first else "a process that can't be seen")
+    return f"{owner.end}: {program}{pids}, {clean(owner.user)}{', listening' if owner.listening else ''}"
+
+
 def flow_paragraphs(
     flow: Flow,
     past: Seen | None,
     packets: PacketPage | None = None,
     gone: bool = False,
     expected: int | None = None,
+    owners: Sequence[Owner] = (),
 ) -> Paragraphs:
     """Every attribute, both directions, NAT in words, the timeout's setting, the past, and the commands.
 
-    `expected`: how many connections the flow's helper expects, None where that was not asked.
+    `expected`: how many connections the flow's helper expects, None where that was not asked. `owners`: whose sockets
+    its ends are.
     """
     proto = words.protocol(flow.proto)
     state = f.state_name(flow.proto, flow.state)
@@ -75,6 +85,7 @@ def flow_paragraphs(
             f"{flow.zone}{directions[flow.zone_dir]}   mark {flow.mark:#x}   id {flow.id}   use {flow.use}",
         )
     )
+    out += [_pair("process", owner_words(owner)) for owner in owners]
     if flow.zone == f.FILLER_ZONE and flow.mark == f.FILLER_MARK:
         out.append(_pair("filler", "only occupies a slot of this sandbox", "muted"))
     if flow.rate_bps is not None:
@@ -256,6 +267,7 @@ class FlowDetail(Dialog[None]):
         self._gone = False
         self._packets: PacketPage | None = None
         self._expected: int | None = None
+        self._owners: list[Owner] = []
         self._events_read = 0
 
     def compose(self) -> ComposeResult:
@@ -269,7 +281,7 @@ class FlowDetail(Dialog[None]):
 
     def _paragraphs(self) -> Paragraphs:
         past = self._watch.past(self.flow.key)
-        return flow_paragraphs(self.flow, past, self._packets, self._gone, self._expected)
+        return flow_paragraphs(self.flow, past, self._packets, self._gone, self._expected, self._owners)
 
     def amend(self, ask: Ask) -> Ask:
         """Only this flow, its packets, and every event of it, where events are heard at all."""
@@ -288,6 +300,7 @@ class FlowDetail(Dialog[None]):
             if found is not None:
                 self.flow = found
             self._expected = answer.flows.expectations.get(self.flow.key)
+            self._owners = answer.flows.owners
         if answer.events is not None:  # told by the Pasts we show
             self._events_read = answer.events.last
         if answer.packets is not None:

@@ -29,7 +29,7 @@ from cttui.model.words import conntrack_line
 from cttui.ui import faults, questions
 from cttui.ui.actions import Situation
 from cttui.ui.bars import cost_words, dump_words, header_line
-from cttui.ui.detail import flow_paragraphs
+from cttui.ui.detail import flow_paragraphs, owner_words
 from cttui.ui.lines import width_of
 from cttui.ui.pasts import Pasts, changes
 from cttui.ui.prose import wrap
@@ -392,6 +392,20 @@ def test_detail_says_how_many_connections_a_helper_expects() -> None:
     assert "helper     ftp, expects 0 connections\n" in text(flow_paragraphs(flow, None, expected=0))
     assert "helper     ftp\n" in text(flow_paragraphs(flow, None)), "not asked"
     assert "expects" not in text(flow_paragraphs(samples.flow(0), None, expected=None))
+
+
+def test_whose_sockets_the_ends_are() -> None:
+    owners = [
+        Owner(end="source", program="cu\x1brl", pids=[4711], user="alice"),
+        Owner(end="destination", program="nginx", pids=[80, 81, 82], user="root", listening=True),
+        Owner(end="source", program="", pids=[], user="65534"),
+    ]
+    assert text(flow_paragraphs(samples.flow(0), None, owners=owners)).count("process    ") == 3
+    assert [owner_words(owner) for owner in owners] == [
+        "source: cu\\x1brl (4711), alice",
+        "destination: nginx (80 and 2 more), root, listening",
+        "source: a process that can't be seen, 65534",
+    ]
 
 
 def test_watch_remembers_changes() -> None:
