@@ -20,6 +20,7 @@ from cttui.model.messages import (
     Fault,
     FlowPage,
     Job,
+    Owner,
     Result,
     Welcome,
 )
