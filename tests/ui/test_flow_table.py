@@ -366,6 +366,18 @@ async def test_hostile_text_is_shown_and_not_obeyed() -> None:
         assert all(character.isprintable() for line in lines(app) for character in line)
 
 
+@pytest.mark.parametrize("width", range(78, 88))
+async def test_the_arrow_to_more_columns_cuts_no_label(width: int) -> None:
+    app = Host([s.flow(i) for i in range(7)])
+    async with app.run_test(size=(width, 12)) as pilot:
+        await begun(app, pilot)
+        app.table.columns = ["proto", "state", "src", "dst", "timeout", "reply_src", "flags"]
+        app.table.order_by("rsrc", True)
+        header = lines(app)[1]
+        assert "…" not in header and "ANSWERED BY▼" in header
+        assert header.endswith("▶") is ("FLAGS" not in header)
+
+
 async def test_horizontal_scrolling_reaches_every_column() -> None:
     app = Host([s.flow(1, mark=0xABC)])
     async with app.run_test(size=(60, 6)) as pilot:

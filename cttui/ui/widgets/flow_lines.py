@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from cttui.model.flow import Flow
-from cttui.ui.lines import Line, Run, clip, clip_middle, fit, pad, width_of
+from cttui.ui.lines import Line, Run, clip, clip_middle, pad, width_of
 from cttui.ui.widgets.flow_columns import Column
 
 MARKER = 3
@@ -25,7 +25,16 @@ def header_line(layout: Layout, sort: str, arrow: str, overflow: bool, width: in
             (" ", "header"),
         ]
     runs.append((" " * max(0, width - sum(width_of(text) for text, _ in runs)), "header"))
-    return (*fit(runs, width - 1), ("▶", "header")) if overflow else tuple(runs)
+    if not overflow:
+        return tuple(runs)
+    line, room = [], width - 1
+    for (
+        text,
+        style,
+    ) in runs:  # cut without a "…", which would stand beside the arrow or in place of a label's end
+        line.append((text[:room], style))
+        room -= len(line[-1][0])
+    return (*line, ("▶", "header"))
 
 
 def gap_line(style: str, width: int) -> Line:
