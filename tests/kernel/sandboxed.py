@@ -1,5 +1,6 @@
 """Runs a piece of Python in a fresh sandbox, as root or as an ordinary user, and returns what it reports."""
 
+import functools
 import json
 import os
 import subprocess
@@ -44,7 +45,12 @@ def report(**what):
 
 
 def python_for_nobody() -> list[str]:
-    """A Python that an ordinary user can start, with what we have installed."""
+    """The words that start a Python as an ordinary user, with what we have installed."""
+    return list(_python_for_nobody())
+
+
+@functools.cache
+def _python_for_nobody() -> tuple[str, ...]:
     path = os.pathsep.join(p for p in (str(REPOSITORY), *sys.path) if p)
     for candidate in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}", "/usr/bin/python3"):
         argv = [*NOBODY, "env", f"PYTHONPATH={path}", candidate]
@@ -53,7 +59,7 @@ def python_for_nobody() -> list[str]:
         )
         try:
             if subprocess.run([*argv, "-c", probe], capture_output=True, cwd="/").returncode == 0:
-                return argv
+                return tuple(argv)
         except OSError:
             continue
     pytest.skip("no Python with our packages is readable to an ordinary user here")

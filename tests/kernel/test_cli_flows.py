@@ -214,23 +214,22 @@ VALUES: dict[str, Callable[[dict[str, Any]], int | None]] = {
 
 
 def test_sort_and_limit(busy: Any) -> None:
+    """Every key by itself; that any order can be turned round and cut off is the windows' test."""
     before = read_json(busy)
-    got = {
-        (key, *more): read_json(busy, "--sort", key, *more)
-        for key in VALUES
-        for more in ((), ("--ascending",), ("--limit", "3"))
-    }
+    got = {key: read_json(busy, "--sort", key) for key in VALUES}
+    rising = read_json(busy, "--sort", "dport", "--ascending")
+    three = read_json(busy, "--sort", "mark", "--limit", "3")
+    none = read_json(busy, "--limit", "0")
     lasting = {f["id"] for f in before} & {f["id"] for f in read_json(busy)}
     for key, value in VALUES.items():
-        falling = [n for f in got[(key,)] if (n := value(f)) is not None]
-        rising = [n for f in got[(key, "--ascending")] if (n := value(f)) is not None]
+        falling = [n for f in got[key] if (n := value(f)) is not None]
         assert falling == sorted(falling, reverse=True), key
-        assert rising == sorted(rising), key
         assert len(set(falling)) > 1, key
-        for rows in (got[(key,)], got[(key, "--ascending")]):
-            assert sorted(ids(rows, lasting)) == sorted(lasting)
-        assert [value(f) for f in got[(key, "--limit", "3")]] == falling[:3], key
-    assert read_json(busy, "--limit", "0") == []
+        assert sorted(ids(got[key], lasting)) == sorted(lasting), key
+    ports = [n for f in rising if (n := VALUES["dport"](f)) is not None]
+    assert ports == sorted(ports) and sorted(ids(rising, lasting)) == sorted(lasting)
+    assert [f["mark"] for f in three] == [f["mark"] for f in got["mark"]][:3]
+    assert none == []
     assert cttui("flows", "--limit", "-1", check=False).returncode == 2
     wrong = cttui("flows", "--sort", "colour", check=False)
     assert wrong.returncode == 2

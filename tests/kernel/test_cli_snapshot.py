@@ -242,8 +242,7 @@ def test_a_hostile_rule_comment_reaches_nobody(netns: Any) -> None:
         done = cttui(*words, "--pid", str(netns.pid))
         assert "\x1b" not in done.stdout + done.stderr, words
         assert "\u202e" not in done.stdout + done.stderr, words
-    text = cttui("snapshot", "--pid", str(netns.pid)).stdout
-    assert "\\x1b[31m[/foo]\\u202eevil" in text
+        assert words != ("snapshot",) or "\\x1b[31m[/foo]\\u202eevil" in done.stdout
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "two\nlines", "[bold]x[/bold]"])

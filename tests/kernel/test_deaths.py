@@ -105,7 +105,7 @@ from cttui.client import targets
 from cttui.client.link import Link
 from cttui.model.messages import Ask
 async def main():
-    for _ in range(25):
+    for _ in range(8):
         link = await Link.open(targets.sandbox())
         answer = await link.ask(Ask(seq=link.next_seq()))
         assert answer.table.count == 0
@@ -120,7 +120,7 @@ asyncio.run(main())
         [*inside(netns.pid), "env", mark, sys.executable, "-c", code],
         check=True, timeout=170, cwd="/", stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert len(done.stdout.split()) == 25
+    assert len(done.stdout.split()) == 8
     wait_until(lambda: not marked(mark))
     assert marked(mark) == {}
     assert host_state(netns.pid) == before

@@ -85,7 +85,7 @@ async def test_the_same_under_a_filter() -> None:
         assert widget.following and visible(widget)[-1] == 380
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.sampled_from(["up", "pageup", "home", "down", "pagedown", "more", "much"]), max_size=25))
 async def test_no_window_moves_by_itself(moves: list[str]) -> None:
     app = Host(PacketLog())
