@@ -1,5 +1,6 @@
 """`cttui events` beside `conntrack -E`, on the same traffic."""
 
+import itertools
 import json
 import os
 import re
@@ -24,8 +25,9 @@ c.send(b"x"); a.recv(1); c.close(); a.close()
 u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.sendto(b"x", ("127.0.0.1", 9))
 """
 KERNEL = tuple(map(int, os.uname().release.split(".")[:2]))
-SIGNS = 64
-"""UDP source ports of flows that are made until every listener has heard of one."""
+SIGN = 1
+"""UDP source port of the flow that comes and goes until every listener has heard of it."""
+STARTED_S = 40.0
 
 
 def _flow(netns: Any, verb: str, *words: str) -> None:
@@ -42,11 +44,12 @@ def listening(netns: Any, folder: Path, *commands: list[str]) -> Iterator[list[P
         for file, command in zip(files, commands, strict=True):
             with file.open("wb") as out:
                 running.append(netns.popen(*command, stdout=out, stderr=subprocess.DEVNULL))
-        for port in range(1, SIGNS):
-            _flow(netns, "-I", "--sport", str(port), "-t", "600")
+        end = time.monotonic() + STARTED_S
+        while not all(file.read_bytes() for file in files):
+            assert time.monotonic() < end, f"{commands} do not hear"
+            _flow(netns, "-I", "--sport", str(SIGN), "-t", "600")
+            _flow(netns, "-D", "--sport", str(SIGN))
             time.sleep(0.1)
-            if all(file.read_bytes() for file in files):
-                break
         yield files
     finally:
         for process in running:
@@ -60,11 +63,7 @@ def _events(file: Path) -> list[str]:
         re.sub(r"^\[[\d.]+\]\t *| \[USERSPACE\].*| mark=0\b", "", line)
         for line in file.read_text().splitlines()
     ]
-    return [
-        line
-        for line in lines
-        if not re.search(rf"sport=({'|'.join(map(str, range(1, SIGNS)))}) dport=9 ", line)
-    ]
+    return [line for line in lines if f"sport={SIGN} " not in line]
 
 
 def _wait_for(text: str, *files: Path) -> None:
@@ -95,12 +94,11 @@ def test_a_filter_kinds_and_an_end(netns: Any, tmp_path: Path) -> None:
     everything = [*CTTUI, "events"]
     with listening(netns, tmp_path, everything) as (heard,):
         one = netns.popen(*chosen, "--count", "1", stdout=subprocess.PIPE)
-        for n in range(SIGNS):  # until the second listens, too
-            port = str(2000 + n)
+        end, ports = time.monotonic() + STARTED_S, itertools.count(2000)
+        while one.poll() is None and time.monotonic() < end:  # until the second listens, too
+            port = str(next(ports))
             for verb, *words in (("-I", "-t", "600"), ("-U", "-m", "7"), ("-D",)):
                 _flow(netns, verb, "--sport", port, *words)
-            if one.poll() is not None:
-                break
             time.sleep(0.1)
         told = one.communicate(timeout=20)[0]
         _wait_for(f"10.0.0.1:{port}", heard)
