@@ -90,6 +90,12 @@ class _Command(_Parser):
         return next((a.dest for a in self._actions if not a.option_strings and a.nargs == "*"), "")
 
 
+def _add_filter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "filter", nargs="*", metavar="FILTER", help="as in the dashboard: dport=443 state=SYN_SENT …"
+    )
+
+
 def _add_target(parser: argparse.ArgumentParser, *, again: bool = False) -> None:
     """`again`: the options of a command, whose absence must not wipe out those before it."""
     absent: dict[str, Any] = {"default": argparse.SUPPRESS} if again else {}
@@ -166,9 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     flows = command("flows", "the conntrack table as text")
     _add_target(flows, again=True)
-    flows.add_argument(
-        "filter", nargs="*", metavar="FILTER", help="as in the dashboard: dport=443 state=SYN_SENT …"
-    )
+    _add_filter(flows)
     flows.add_argument(
         "--sort", default="newest", metavar="KEY", help="newest (the default), timeout, bytes, age, src, …"
     )
@@ -187,9 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     events = command("events", "what happens to the table, a line an event, until interrupted")
     _add_target(events, again=True)
-    events.add_argument(
-        "filter", nargs="*", metavar="FILTER", help="as in the dashboard: dport=443 state=SYN_SENT …"
-    )
+    _add_filter(events)
     events.add_argument(
         "--type", default="new,update,destroy", metavar="TYPES", help="of these: new, update, destroy"
     )
