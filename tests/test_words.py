@@ -161,6 +161,7 @@ def test_flags() -> None:
         ({}, "nf_conntrack_tcp_timeout_established"),
         ({"state": 1}, "nf_conntrack_tcp_timeout_syn_sent"),
         ({"tcp_flags_orig": 0x33, "tcp_flags_reply": 0x23}, "nf_conntrack_tcp_timeout_unacknowledged"),
+        ({"status": f.CONFIRMED, "tcp_flags_orig": 0x0A}, "nf_conntrack_tcp_timeout_max_retrans"),
         ({"tcp_flags_reply": 0x33, "state": 7}, "nf_conntrack_tcp_timeout_time_wait"),
         ({"state": 9}, ""),
         ({"state": None}, ""),

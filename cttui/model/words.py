@@ -369,7 +369,8 @@ def timeout_sysctl(flow: Flow) -> str:
 
     From the protocol trackers (nf_conntrack_proto_*.c) and nf_conntrack_standalone.c: UDP's stream timeout goes
     with ASSURED, GRE's with a reply; UDPlite uses UDP's; SYN_SENT2 has none of its own. An established
-    connection whose data nobody acknowledges has minutes instead of days.
+    connection whose data nobody acknowledges has minutes instead of days, and so has one that was picked up in its
+    middle and not answered yet (measured on 6.18).
     """
     if flow.status & OFFLOAD:
         return {IPPROTO_TCP: "nf_flowtable_tcp_timeout", IPPROTO_UDP: "nf_flowtable_udp_timeout"}.get(
@@ -380,8 +381,11 @@ def timeout_sysctl(flow: Flow) -> str:
         if state in ("", "NONE", "SYN_SENT2") or state.startswith("state-"):
             return ""
         flags = (flow.tcp_flags_orig or 0) | (flow.tcp_flags_reply or 0)
-        if flow.proto == IPPROTO_TCP and state == "ESTABLISHED" and flags & TCP_DATA_UNACKNOWLEDGED:
-            return "nf_conntrack_tcp_timeout_unacknowledged"
+        if flow.proto == IPPROTO_TCP and state == "ESTABLISHED":
+            if not flow.status & SEEN_REPLY:
+                return "nf_conntrack_tcp_timeout_max_retrans"
+            if flags & TCP_DATA_UNACKNOWLEDGED:
+                return "nf_conntrack_tcp_timeout_unacknowledged"
         return f"nf_conntrack_{protocol(flow.proto)}_timeout_{state.lower()}"
     if flow.proto in (IPPROTO_UDP, IPPROTO_UDPLITE):
         return "nf_conntrack_udp_timeout_stream" if flow.status & ASSURED else "nf_conntrack_udp_timeout"

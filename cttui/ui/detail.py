@@ -75,6 +75,8 @@ def flow_paragraphs(
     ]
     sysctl = words.timeout_sysctl(flow)
     left = "kept by a flowtable" if flow.status & f.OFFLOAD else f"{words.duration(flow.timeout_s)} left"
+    if sysctl.endswith("_unacknowledged"):
+        sysctl += ", or by …_max_retrans after repeats"  # how often is not told
     out.append(_pair("timeout", left + (f", set by {sysctl}" if sysctl else "")))
     status = " ".join(name for bit, name in f.STATUS_BITS.items() if flow.status & bit)
     out.append(_pair("status", f"{status} ({flow.status:#x})"))

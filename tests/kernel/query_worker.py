@@ -4,6 +4,7 @@ python query_worker.py lines            what conntrack -L prints, and what we pr
 python query_worker.py filters < LIST   for each filter: what the kernel, we and the definition select
 python query_worker.py traffic          make flows by real packets (NAT, helper, IPv6)
 python query_worker.py deletes          the conntrack -D command of every flow
+python query_worker.py timeouts         the setting that we say gave each flow its timeout, and the timeout
 """
 
 import json
@@ -115,9 +116,16 @@ def deletes() -> object:
     ]
 
 
+def timeouts() -> object:
+    store = read()
+    return [[words.timeout_sysctl(flow), flow.timeout_s] for flow in store.flows(store.rows(), 0.0)]
+
+
 if __name__ == "__main__":
     np.seterr(all="raise")
     json.dump(
-        {"lines": lines, "filters": filters, "traffic": traffic, "deletes": deletes}[sys.argv[1]](),
+        {"lines": lines, "filters": filters, "traffic": traffic, "deletes": deletes, "timeouts": timeouts}[
+            sys.argv[1]
+        ](),
         sys.stdout,
     )

@@ -1,5 +1,6 @@
 """Our lines are byte for byte those of the conntrack tool, for every kind of flow this kernel tracks."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -47,3 +48,32 @@ def test_a_delete_command_spares_the_same_tuple_in_other_zones(netns: Any) -> No
     netns.run("sh", "-c", commands[0])
     remaining = netns.run("conntrack", "-L").splitlines()
     assert len(remaining) == len(kept) and not any("dport=3 " in line for line in remaining)
+
+
+PICKED_UP = """
+import socket
+from scapy.layers.inet import IP, TCP
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+def send(port, flags="A", seq=5, data=b"", back=False):
+    ends = dict(src="127.0.0.1", dst="127.0.0.2"), dict(src="127.0.0.2", dst="127.0.0.1")
+    ports = dict(sport=port, dport=80), dict(sport=80, dport=port)
+    packet = IP(**ends[back])/TCP(**ports[back], flags=flags, window=1000, seq=9 if back else seq, ack=5 if back else 9)/data
+    raw.sendto(bytes(packet), (ends[back]["dst"], 0))
+send(1, "S"); send(2)
+send(3); send(3, back=True); send(3)
+send(4); send(4, back=True); send(4, "PA", data=b"abc")
+"""
+
+
+@pytest.mark.kernel
+def test_the_setting_we_name_gave_the_timeout(netns: Any) -> None:
+    values = {"syn_sent": 1000, "max_retrans": 2000, "established": 3000, "unacknowledged": 2500}
+    netns.run(
+        "sysctl", "-qw", *(f"net.netfilter.nf_conntrack_tcp_timeout_{n}={v}" for n, v in values.items())
+    )
+    netns.run("iptables", "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID")
+    netns.run("iptables", "-t", "raw", "-A", "OUTPUT", "-p", "tcp", "--tcp-flags", "RST", "RST", "-j", "DROP")
+    netns.run(sys.executable, "-c", PICKED_UP)
+    found = {name.removeprefix("nf_conntrack_tcp_timeout_"): left for name, left in ask(netns, "timeouts")}
+    assert set(found) == set(values)
+    assert all(values[name] - 60 <= left <= values[name] for name, left in found.items()), found

@@ -377,6 +377,14 @@ def test_detail_names_what_conntrack_noted_of_each_end() -> None:
     assert "gre        source key 0x11, destination key 0x22\n" in text(flow_paragraphs(gre, None))
 
 
+def test_detail_names_both_settings_of_a_connection_that_is_not_acknowledged() -> None:
+    flow = samples.flow(
+        0, state=3, status=f.CONFIRMED | f.SEEN_REPLY | f.ASSURED, timeout_s=298, tcp_flags_orig=0x33
+    )
+    said = text(flow_paragraphs(flow, None))
+    assert "set by nf_conntrack_tcp_timeout_unacknowledged, or by …_max_retrans after repeats" in said
+
+
 def test_detail_of_an_offloaded_flow_claims_no_timeout() -> None:
     said = text(flow_paragraphs(samples.flow(0, status=f.CONFIRMED | f.OFFLOAD, timeout_s=0), None))
     assert "timeout    kept by a flowtable, set by nf_flowtable_tcp_timeout" in said and "0s left" not in said
