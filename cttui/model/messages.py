@@ -388,6 +388,8 @@ class FlowPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """Of flows asked for by key that have a helper: how many connections it expects, by key."""
     owners: list[Owner] = []
     """Of a flow asked for alone by its key: whose sockets its ends are, as far as it is known yet."""
+    rare: dict[str, int] = {}
+    """Of a flow asked for alone: attributes that few carry (kernel.ctrare.NAMES)."""
 
 
 class CounterDelta(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +12,7 @@ from cttui.flows import groups, window
 from cttui.flows.select import select
 from cttui.flows.table import FlowTable
 from cttui.kernel import ctnetlink
+from cttui.kernel.ctrare import rare_attributes
 from cttui.model import filters
 from cttui.model.flow import Flow
 from cttui.model.messages import FlowPage, FlowView, GroupPage, GroupView
@@ -90,15 +92,7 @@ class Queries:
         """A window of flows; a filter that can't be read is answered by its error."""
         store, now = self.table(at, now)
         if view.keys:
-            found = [row for key in view.keys if (row := store.row_of(key)) is not None]
-            rows = np.array(found, np.int64)
-            flows = self._fresh(store, rows, view, now)
-            expected = ctnetlink.expectations(flows) if at is None and self._watch.running else {}
-            alone = at is None and self._watch.running and len(flows) == 1
-            owners = self._owners.of(flows[0]) if alone else []
-            return FlowPage(
-                total=len(store), matched=len(found), rows=flows, expectations=expected, owners=owners
-            )
+            return self._by_key(store, view, now, present=at is None and self._watch.running)
         try:
             rows, hidden = self._select(store, view.filter, now, view.fillers, ended=view.refresh)
             values = window.sort_values(store.columns, rows, view.sort, now, store.interned)
@@ -127,6 +121,19 @@ class Queries:
             follow_at=follow_at,
             ended=int(len(rows) - np.count_nonzero(store.live[rows])),
         )
+
+    def _by_key(self, store: FlowTable, view: FlowView, now: float, *, present: bool) -> FlowPage:
+        """The flows of some keys; `present`: with what is asked of the kernel for them alone."""
+        found = [row for key in view.keys if (row := store.row_of(key)) is not None]
+        flows = self._fresh(store, np.array(found, np.int64), view, now)
+        page = FlowPage(total=len(store), matched=len(found), rows=flows)
+        if not present:
+            return page
+        page = msgspec.structs.replace(page, expectations=ctnetlink.expectations(flows))
+        if len(flows) == 1:
+            owners, rare = self._owners.of(flows[0]), rare_attributes(flows[0])
+            page = msgspec.structs.replace(page, owners=owners, rare=rare)
+        return page
 
     def _fresh(self, table: FlowTable, rows: NDArray[np.int64], view: FlowView, now: float) -> list[Flow]:
         """The rows' flows, of the present read again one by one: timeouts and counters send no event."""

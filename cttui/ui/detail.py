@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -16,6 +16,7 @@ from cttui.model.flow import Flow
 from cttui.model.hooks import Chain, Rule
 from cttui.model.messages import Answer, Ask, EventView, FlowView, Owner, PacketView
 from cttui.model.packet import PacketPage, PacketRow
+from cttui.model.rare_words import rare_words
 from cttui.model.safe import clean
 from cttui.ui.dialogs import Button, Buttons, Dialog, Read
 from cttui.ui.journey_text import fate_words
@@ -49,11 +50,12 @@ def flow_paragraphs(
     gone: bool = False,
     expected: int | None = None,
     owners: Sequence[Owner] = (),
+    rare: Mapping[str, int] = {},
 ) -> Paragraphs:
     """Every attribute, both directions, NAT in words, the timeout's setting, the past, and the commands.
 
     `expected`: how many connections the flow's helper expects, None where that was not asked. `owners`: whose sockets
-    its ends are.
+    its ends are. `rare`: attributes that few entries carry, by name.
     """
     proto = words.protocol(flow.proto)
     state = f.state_name(flow.proto, flow.state)
@@ -117,6 +119,7 @@ def flow_paragraphs(
             _pair("tcp", f"{end}: window scale {_or(scale)}, {_tcp_flags(flags)}")
             for end, scale, flags in ends
         ]
+    out += [_pair(label, text) for label, text in rare_words(rare)]
     master = words.master_dict(flow.master)
     if master is not None:
         out.append(_pair("expected by", " ".join(f"{k}={v}" for k, v in master.items())))
@@ -270,6 +273,7 @@ class FlowDetail(Dialog[None]):
         self._packets: PacketPage | None = None
         self._expected: int | None = None
         self._owners: list[Owner] = []
+        self._rare: dict[str, int] = {}
         self._events_read = 0
 
     def compose(self) -> ComposeResult:
@@ -283,7 +287,9 @@ class FlowDetail(Dialog[None]):
 
     def _paragraphs(self) -> Paragraphs:
         past = self._watch.past(self.flow.key)
-        return flow_paragraphs(self.flow, past, self._packets, self._gone, self._expected, self._owners)
+        return flow_paragraphs(
+            self.flow, past, self._packets, self._gone, self._expected, self._owners, self._rare
+        )
 
     def amend(self, ask: Ask) -> Ask:
         """Only this flow, its packets, and every event of it, where events are heard at all."""
@@ -303,6 +309,7 @@ class FlowDetail(Dialog[None]):
                 self.flow = found
             self._expected = answer.flows.expectations.get(self.flow.key)
             self._owners = answer.flows.owners
+            self._rare = answer.flows.rare or self._rare  # a flow that has ended had them
         if answer.events is not None:  # told by the Pasts we show
             self._events_read = answer.events.last
         if answer.packets is not None:

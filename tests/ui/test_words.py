@@ -403,6 +403,33 @@ def test_detail_says_how_many_connections_a_helper_expects() -> None:
     assert "expects" not in text(flow_paragraphs(samples.flow(0), None, expected=None))
 
 
+@pytest.mark.parametrize(
+    ("rare", "said"),
+    [
+        (
+            {"sctp-vtag-orig": 0xBEEF, "sctp-vtag-reply": 1},
+            ["sctp", "verification tags: original 0xbeef, reply 0x1"],
+        ),
+        (
+            {"dccp-role": 1, "dccp-handshake-seq": 5},
+            ["dccp", "the original direction is the server's, handshake number 5"],
+        ),
+        (
+            {"seqadj-reply-position": 9, "seqadj-reply-before": 0, "seqadj-reply-after": -3},
+            ["seq adj", "reply: +0 up to sequence number 9, -3 from there"],
+        ),
+        (
+            {"synproxy-isn": 7},
+            ["synproxy", "first sequence number 7, first timestamp 0, timestamps moved by 0"],
+        ),
+    ],
+    ids=lambda value: next(iter(value), ""),
+)
+def test_attributes_that_few_carry(rare: dict[str, int], said: list[str]) -> None:
+    label, words = said
+    assert f"{label:<11}{words}\n" in text(flow_paragraphs(samples.flow(0), None, rare=rare))
+
+
 def test_whose_sockets_the_ends_are() -> None:
     owners = [
         Owner(end="source", program="cu\x1brl", pids=[4711], user="alice"),
