@@ -319,7 +319,7 @@ async def test_what_may_be_typed_is_readable_on_screen(play: Callable[..., Any],
     """Placeholders and suggestions of fields, as painted: style sheets of Textual's and ours meet in them."""
     placeholders = ("every packet", "all interfaces")
     async with play("host", (80, 24), theme=name) as d:
-        await d.until("The packet log is off")
+        await d.until("The packet log was off")
         d.app.push_screen(capture_form(False))
         await d.until(placeholders[1], asking=False)
         for focused in ("filter", "interface"):
