@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from cttui.model.flow import AF_INET, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE
 
 _NETLINK_SOCK_DIAG, _BY_FAMILY = 4, 20
+_NLM_F_REQUEST = 1
+_GETROUTE, _NEWROUTE, _RTA_DST, _RTN_LOCAL = 26, 24, 1, 2
 _HEADER = struct.Struct("=IHHII")
+_ROUTE = struct.Struct("=8BI")
+"""struct rtmsg of rtnetlink(7): family, length of destination, …, type, flags."""
 _REQUEST = struct.Struct("=BBBBI")
 _PORTS = struct.Struct(">HH")
 _ANYWHERE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
@@ -52,27 +56,34 @@ def find_socket(proto: int, local: tuple[bytes, int], remote: tuple[bytes, int])
         + two.ljust(16, b"\0")
         + _ANYWHERE
     )
-    with socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
-    ) as netlink:
-        netlink.settimeout(ANSWER_S)
-        netlink.send(_HEADER.pack(_HEADER.size + len(request), _BY_FAMILY, 1, 1, 0) + request)
-        try:
-            answer = netlink.recv(4096)
-        except TimeoutError:
-            return None
-    if _HEADER.unpack_from(answer)[1] != _BY_FAMILY or len(answer) < _HEADER.size + _OWNER + 8:
+    answer = _ask(_NETLINK_SOCK_DIAG, _BY_FAMILY, request)
+    if len(answer) < _HEADER.size + _OWNER + 8 or _HEADER.unpack_from(answer)[1] != _BY_FAMILY:
         return None
     uid, inode = struct.unpack_from("=II", answer, _HEADER.size + _OWNER)
     return Socket(inode, uid, proto == IPPROTO_TCP and answer[_HEADER.size + _STATE] == _LISTEN)
 
 
 def is_local(family: int, address: bytes) -> bool:
-    """Whether an address is one of this namespace's: whether a socket may be bound to it (nothing is sent)."""
+    """Whether packets to an address are for this namespace, by its routes.
+
+    To bind a socket would tell nothing: with ip_nonlocal_bind, which keepalived and HAProxy want, any address will do.
+    """
     version = socket.AF_INET if family == AF_INET else socket.AF_INET6
-    with socket.socket(version, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-        try:
-            probe.bind((socket.inet_ntop(version, address), 0))
-        except OSError:
-            return False
-    return True
+    route = _ROUTE.pack(version, 8 * len(address), 0, 0, 0, 0, 0, 0, 0)
+    answer = _ask(
+        socket.NETLINK_ROUTE, _GETROUTE, route + struct.pack("=HH", 4 + len(address), _RTA_DST) + address
+    )
+    if len(answer) < _HEADER.size + _ROUTE.size or _HEADER.unpack_from(answer)[1] != _NEWROUTE:
+        return False
+    return bool(_ROUTE.unpack_from(answer, _HEADER.size)[7] == _RTN_LOCAL)
+
+
+def _ask(protocol: int, kind: int, body: bytes) -> bytes:
+    """The first message of the kernel's answer, b"" where it has none: a kernel may be built without all this."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as netlink:
+            netlink.settimeout(ANSWER_S)
+            netlink.send(_HEADER.pack(_HEADER.size + len(body), kind, _NLM_F_REQUEST, 1, 0) + body)
+            return netlink.recv(4096)
+    except OSError:
+        return b""
