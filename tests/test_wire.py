@@ -68,3 +68,23 @@ def test_a_stuck_device_is_given_up(device: int, monkeypatch: pytest.MonkeyPatch
     tun.load([np.zeros((2, 1), np.uint8)])
     with pytest.raises(wire.StuckError):
         tun.send(0, 2)
+
+
+def test_a_slow_device_is_not_given_up(device: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is busy before every packet, all in all for longer than a stuck one may be."""
+    taken: list[int] = []
+    busy = [True]
+
+    def write(_: int, row: memoryview) -> int:
+        busy[0] = not busy[0]
+        if not busy[0]:
+            raise OSError(errno.ENOBUFS, "full")
+        taken.append(row[0])
+        return len(row)
+
+    monkeypatch.setattr(wire.os, "write", write)
+    monkeypatch.setattr(wire, "BUSY_LIMIT_S", 0.05)
+    monkeypatch.setattr(wire, "BUSY_NAP_S", 0.004)
+    tun = wire.Tun(device)
+    tun.load([np.arange(40, dtype=np.uint8).reshape(-1, 1)])
+    assert tun.send(0, 40) == 40 and taken == list(range(40))

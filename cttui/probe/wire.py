@@ -100,7 +100,10 @@ class Tun:
                 deque(map(write, repeat(fd), left), maxlen=0)  # no bytecode between two packets
                 at = last
             except OSError as e:
-                at = last - length_hint(left) - 1  # the one refused has been taken
+                refused_at = last - length_hint(left) - 1  # the one refused has been taken from `left`
+                if refused_at > at:
+                    patience.rewarded()
+                at = refused_at
                 if e.errno in BUSY:
                     patience.wait(fd)
                     continue
