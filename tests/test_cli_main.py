@@ -11,7 +11,7 @@ import pytest
 
 from cttui.cli import faults
 from cttui.cli import main as cli
-from cttui.model.messages import Fault
+from cttui.model.faults import Fault
 from cttui.model.packet import PacketRow
 from cttui.model.pcapng import write_pcapng
 

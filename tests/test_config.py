@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cttui.client import config
+from cttui.model.faults import FaultError
 from cttui.model.filters import SORT_KEYS
-from cttui.model.messages import FaultError
 from cttui.ui.widgets.flow_columns import COLUMNS
 
 FILE = Path("/etc/somewhere/config.toml")

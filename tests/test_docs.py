@@ -17,7 +17,7 @@ from packet_samples import SEEDS, row
 from cttui.cli.parser import COMMAND_EXAMPLES, build_parser
 from cttui.lab.tales import ALL
 from cttui.model import filters
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 from cttui.model.pcapng import write_pcapng
 from cttui.ui import actions
 

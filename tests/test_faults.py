@@ -15,7 +15,8 @@ from cttui.client.link import Link
 from cttui.client.targets import Target
 from cttui.kernel import ctnetlink
 from cttui.model import framing
-from cttui.model.messages import PROTOCOL, Fault, FaultError, Hello, Welcome
+from cttui.model.faults import Fault, FaultError
+from cttui.model.messages import PROTOCOL, Hello, Welcome
 from cttui.probe import rights
 
 SHELL = ("sh", "-c")

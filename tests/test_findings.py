@@ -10,7 +10,7 @@ from cttui.diagnosis.finding import ERROR, INFO, WARNING
 from cttui.diagnosis.findings import by_rule, findings, is_full, suspect
 from cttui.diagnosis.headline import headline
 from cttui.model.hooks import ActiveRule, Loss
-from cttui.model.messages import Result
+from cttui.model.jobs import Result
 from cttui.model.table import Series, TableReading
 
 LIMIT = 262_144

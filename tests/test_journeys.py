@@ -12,8 +12,8 @@ from cttui.kernel import trace as t
 from cttui.kernel.ruleset import ChainRules, RuleSet, Texts
 from cttui.kernel.trace_table import BaseChain
 from cttui.model.hooks import Loss
-from cttui.model.messages import JourneyView
 from cttui.model.packet import JourneysReading
+from cttui.model.views import JourneyView
 from cttui.probe.journey_words import Evidence, state_words, verdict_words
 from cttui.probe.journeys import Journeys
 from cttui.probe.packet_log import PacketTuple, Place

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from cttui.lab.compose import compile
 from cttui.lab.preview import patch_value, patched
-from cttui.model.messages import FaultError, Patch, Template
+from cttui.model.actions import Patch, Template
+from cttui.model.faults import FaultError
 from cttui.probe.packet_bytes import build, burst, check, values
 
 WIDTHS = (1, 2, 4, 8, 16)

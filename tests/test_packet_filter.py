@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from packet_samples import SEEDS, raw_pcap, records, tcp
 
 from cttui.kernel.packet_columns import decode_headers
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 from cttui.model.packet_match import parse_packets
 from cttui.probe.packet_filter import capture_filter, matcher_of, pcap_expression
 from cttui.probe.trace_filter import alternatives

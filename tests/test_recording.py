@@ -7,22 +7,14 @@ import pytest
 
 from cttui.client.recording import MAGIC, RecordingLink, ReplayLink, frames
 from cttui.client.targets import Target
-from cttui.model.messages import (
-    Action,
-    Answer,
-    Ask,
-    Cancel,
-    Done,
-    FaultError,
-    FlowPage,
-    Job,
-    JourneyView,
-    Keep,
-    Unfill,
-    Welcome,
-)  # fmt: skip
+from cttui.model.actions import Action, Cancel, Keep, Unfill
+from cttui.model.faults import FaultError
+from cttui.model.jobs import Job
+from cttui.model.messages import Answer, Ask, Done, Welcome
 from cttui.model.packet import Journey, JourneysReading
+from cttui.model.pages import FlowPage
 from cttui.model.table import Health, TableReading
+from cttui.model.views import JourneyView  # fmt: skip
 
 
 class Counting:

@@ -10,7 +10,7 @@ from packet_samples import SEEDS, records, tcp
 
 from cttui.kernel import bpf
 from cttui.kernel.packet_columns import HEADERS, SNAP, decode_headers
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 
 
 def naive(kind: int, data: bytes) -> tuple[int, ...]:

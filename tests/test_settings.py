@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from cttui.kernel import sysctl
-from cttui.model.messages import FaultError, Set
+from cttui.model.actions import Set
+from cttui.model.faults import FaultError
 from cttui.probe import settings
 
 

@@ -17,7 +17,7 @@ from cttui.flows.rows import COLLECT, GRAVE_S, GRAVES
 from cttui.flows.store import Store
 from cttui.kernel.ctdecode import Decoder
 from cttui.model.flow import ASSURED, CONFIRMED, FILLER_MARK, FILLER_ZONE, SEEN_REPLY, Flow
-from cttui.model.messages import FlowView
+from cttui.model.views import FlowView
 from cttui.probe.queries import Queries
 
 

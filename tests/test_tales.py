@@ -22,26 +22,12 @@ from cttui.lab.readings import Counter, NewFlows, Stat
 from cttui.lab.script import script
 from cttui.lab.tale import Expectation, Step, Tale, stimulus, twin
 from cttui.lab.tales import ALL, TALES, find
+from cttui.model.actions import Action, Delete, Fill, Fire, Rules, Set, Unfill
+from cttui.model.faults import Fault, FaultError
 from cttui.model.flow import Flow
 from cttui.model.hooks import Chain, HooksReading
-from cttui.model.messages import (
-    Action,
-    Answer,
-    Ask,
-    CounterDelta,
-    Delete,
-    Done,
-    Fault,
-    FaultError,
-    Fill,
-    Fire,
-    Job,
-    Result,
-    Rules,
-    Set,
-    Unfill,
-    Welcome,
-)
+from cttui.model.jobs import CounterDelta, Job, Result
+from cttui.model.messages import Answer, Ask, Done, Welcome
 from cttui.model.table import Health, TableReading
 from cttui.model.tunables import Tunable
 from cttui.probe import sandbox

@@ -20,7 +20,7 @@ from bench_parts import Held, Line, Part, main
 
 from cttui.kernel import ctnetlink
 from cttui.kernel.ctencode import address
-from cttui.model.messages import Fire, Patch, Template
+from cttui.model.actions import Fire, Patch, Template
 from cttui.model.words import conntrack_line
 from cttui.probe.watch import Watch, rest_s
 

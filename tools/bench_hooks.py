@@ -19,7 +19,7 @@ from pathlib import Path
 
 from cttui.kernel import ctnetlink, netstat
 from cttui.kernel.ruleset import ChainRules
-from cttui.model.messages import HookView
+from cttui.model.views import HookView
 from cttui.probe.counters import Counters
 from cttui.probe.hook_watch import HookWatch
 

@@ -74,7 +74,7 @@ def _scapy_rate(device: str) -> float:
 
 async def _inside(box: "Sandbox", opened: float) -> dict[str, object]:
     from cttui.lab.compose import compile
-    from cttui.model.messages import Fire
+    from cttui.model.actions import Fire
     from cttui.probe.injector import Injector
 
     scapy = [_scapy_rate(box.kind) for _ in range(ROUNDS)]

@@ -27,8 +27,9 @@ sys.path.insert(0, str(ROOT))
 
 import msgspec  # noqa: E402
 
-from cttui.model.messages import Fire, JourneyView, PacketView, Patch, Template  # noqa: E402
+from cttui.model.actions import Fire, Patch, Template  # noqa: E402
 from cttui.model.packet import PacketPage  # noqa: E402
+from cttui.model.views import JourneyView, PacketView  # noqa: E402
 
 PAGES_HZ = 2
 SETTLE_S = 0.4

@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cttui.client.recording import frames  # noqa: E402
-from cttui.model.messages import Answer, Result  # noqa: E402
+from cttui.model.jobs import Result  # noqa: E402
+from cttui.model.messages import Answer  # noqa: E402
 
 COLUMNS, LINES = 160, 50
 MOST_PERCENT = 10.0

@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cttui.model import flow as f
 from cttui.model.flow import Flow
 from cttui.model.hooks import Chain, HooksReading, Rule, Stage
-from cttui.model.messages import FlowPage, GroupPage, GroupRow
 from cttui.model.packet import PacketPage, PacketRow
+from cttui.model.pages import FlowPage, GroupPage, GroupRow
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui import chops, theme
 from cttui.ui.dialogs import Read

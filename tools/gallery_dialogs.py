@@ -8,7 +8,8 @@ from gallery_stage import Gallery, Scene
 from cttui.client.filling import Question
 from cttui.client.memory import SavedBurst
 from cttui.lab.presets import PRESETS
-from cttui.model.messages import FaultError, Fill
+from cttui.model.actions import Fill
+from cttui.model.faults import FaultError
 from cttui.ui.fields import Field
 
 

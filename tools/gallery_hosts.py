@@ -14,7 +14,7 @@ from gallery_stage import Gallery, Scene
 from cttui.client import targets
 from cttui.client.options import Options
 from cttui.client.targets import Target
-from cttui.model.messages import Fault
+from cttui.model.faults import Fault
 from cttui.ui.fields import Field
 from cttui.ui.session import Phase
 

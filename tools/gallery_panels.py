@@ -31,14 +31,14 @@ async def compose(s: Gallery, line: str, count: int, rate: str = "0") -> None:
 
 async def rules(s: Gallery, *lines: str) -> None:
     """Set rules in the sandbox, as a tale does."""
-    from cttui.model.messages import Rules
+    from cttui.model.actions import Rules
 
     await s.app.session.settle(Rules(lines=list(lines)))
 
 
 async def keep_udp(s: Gallery) -> None:
     """Have UDP flows outlive their pictures, which take minutes."""
-    from cttui.model.messages import Set
+    from cttui.model.actions import Set
 
     longer = Set(name="nf_conntrack_udp_timeout", value="3000", expected_old="30", keep_s=0)
     await s.app.session.settle(longer)

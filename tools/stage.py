@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 
 from cttui.client import targets
 from cttui.client.options import Options
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 from cttui.ui.dialogs import Menu
 from cttui.ui.program import Program
 from cttui.ui.session import Phase, Session

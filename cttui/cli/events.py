@@ -11,7 +11,11 @@ from cttui.cli.reading import need, with_link
 from cttui.client.link import Link
 from cttui.client.targets import Target
 from cttui.model import words
-from cttui.model.messages import EVENT_TYPES, Answer, Arm, Ask, EventRow, EventView, FaultError, FlowView
+from cttui.model.actions import Arm
+from cttui.model.faults import FaultError
+from cttui.model.messages import Answer, Ask
+from cttui.model.pages import EVENT_TYPES, EventRow
+from cttui.model.views import EventView, FlowView
 
 POLL_S, PAGE = 0.1, 2_000
 

@@ -6,7 +6,7 @@ names); 3 a tale's prediction failed; 130 interrupted.
 
 import sys
 
-from cttui.model.messages import Fault
+from cttui.model.faults import Fault
 from cttui.model.safe import clean
 
 OK, FAULT, USAGE, PREDICTION_FAILED, INTERRUPTED = 0, 1, 2, 3, 130

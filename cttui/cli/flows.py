@@ -8,9 +8,11 @@ from cttui.cli.reading import need, with_link
 from cttui.client.link import Link
 from cttui.client.targets import Target
 from cttui.model import filters, words
+from cttui.model.faults import FaultError
 from cttui.model.flow import Flow, state_name
-from cttui.model.messages import Ask, FaultError, FlowView
+from cttui.model.messages import Ask
 from cttui.model.safe import clean
+from cttui.model.views import FlowView
 
 PAGE = 5000
 

@@ -9,7 +9,7 @@ from cttui.cli.parser import build_parser
 from cttui.client import targets
 from cttui.client.targets import Target
 from cttui.model.as_root import as_root
-from cttui.model.messages import Fault, FaultError
+from cttui.model.faults import Fault, FaultError
 
 
 def _check(args: argparse.Namespace) -> None:

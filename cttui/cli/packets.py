@@ -3,7 +3,7 @@
 import sys
 
 from cttui.model.capture_file import CaptureFile, CaptureFileError
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 from cttui.model.packet_match import matches, parse_packets
 from cttui.model.packet_words import packet_line
 from cttui.model.safe import clean

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cttui import __version__
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 
 DESCRIPTION = (
     "The live dashboard of Linux connection tracking: what conntrack holds, what each hook counted, "

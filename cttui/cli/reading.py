@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from cttui.client.link import Link
 from cttui.client.targets import Target
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 
 T = TypeVar("T")
 

@@ -10,8 +10,9 @@ from cttui import __version__
 from cttui.cli.reading import with_link
 from cttui.client.link import Link
 from cttui.client.targets import Target
-from cttui.model.messages import Answer, Ask, HookView, Welcome
+from cttui.model.messages import Answer, Ask, Welcome
 from cttui.model.safe import clean
+from cttui.model.views import HookView
 
 _ALL_RULES = 1_000_000
 _NEVER_ASKED = frozenset({"write", "events", "capture", "trace", "kmsg"})

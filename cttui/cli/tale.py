@@ -21,7 +21,7 @@ from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepSt
 from cttui.lab.script import script as bash
 from cttui.lab.tale import Tale
 from cttui.lab.tales import ALL, TALES, find
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 from cttui.model.safe import clean
 
 RED, GREEN, BOLD, PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 
 
 @dataclass(frozen=True, slots=True)

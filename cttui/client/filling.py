@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from cttui.client.recording import AnyLink
-from cttui.model.messages import Ask, Fault, FaultError, Set
+from cttui.model.actions import Set
+from cttui.model.faults import Fault, FaultError
+from cttui.model.messages import Ask
 from cttui.model.safe import clean
 
 LIMIT = "nf_conntrack_max"

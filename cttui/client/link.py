@@ -9,21 +9,11 @@ from cttui import __version__
 from cttui.client.ssh import watched_through
 from cttui.client.targets import Target
 from cttui.model import framing
+from cttui.model.actions import Action
 from cttui.model.as_root import as_root
-from cttui.model.messages import (
-    PROTOCOL,
-    Action,
-    Answer,
-    Ask,
-    Do,
-    Done,
-    Fault,
-    FaultError,
-    Hello,
-    Job,
-    ToProbe,
-    Welcome,
-)
+from cttui.model.faults import Fault, FaultError
+from cttui.model.jobs import Job
+from cttui.model.messages import PROTOCOL, Answer, Ask, Do, Done, Hello, ToProbe, Welcome
 
 _STDERR_LINES = 20
 _WELCOME_S = 15.0

@@ -16,20 +16,12 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from cttui.client.targets import Target
-from cttui.model.messages import (
-    Action,
-    Answer,
-    Ask,
-    Do,
-    Done,
-    Fault,
-    FaultError,
-    Hello,
-    Job,
-    JourneyView,
-    Welcome,
-)
+from cttui.model.actions import Action
+from cttui.model.faults import Fault, FaultError
+from cttui.model.jobs import Job
+from cttui.model.messages import Answer, Ask, Do, Done, Hello, Welcome
 from cttui.model.packet import JourneysReading
+from cttui.model.views import JourneyView
 
 MAGIC = b"cttui recording 1\n"
 JOURNEYS = 1_000

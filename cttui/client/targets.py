@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cttui.model.as_root import as_root
-from cttui.model.messages import HOST_COUNT_FD, FaultError
+from cttui.model.faults import FaultError
+from cttui.model.messages import HOST_COUNT_FD
 from cttui.model.safe import clean
 
 NETNS_FOLDER = Path("/run/netns")

@@ -18,7 +18,7 @@ from cttui.diagnosis.findings import (
     verb,
 )
 from cttui.model.hooks import Loss
-from cttui.model.messages import Result
+from cttui.model.jobs import Result
 from cttui.model.path import place_name
 from cttui.model.safe import clean
 from cttui.model.table import TableReading

@@ -11,7 +11,7 @@ from cttui.flows.partition import Partition, Rows, partition
 from cttui.flows.select import View
 from cttui.flows.window import SortValues, window
 from cttui.model.flow import ASSURED, SEEN_REPLY
-from cttui.model.messages import GroupPage, GroupRow
+from cttui.model.pages import GroupPage, GroupRow
 
 SORTS = ("count", "bytes", "packets", "rate", "unreplied", "assured", "key")
 

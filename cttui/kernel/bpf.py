@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass, field
 
 from cttui.kernel.packet_columns import SNAP
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 
 _LD_W, _LD_H, _LD_B, _LD_LEN = 0x20, 0x28, 0x30, 0x80
 _LDX_MSH, _LD_H_IND = 0xB1, 0x48

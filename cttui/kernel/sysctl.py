@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cttui.model.as_root import as_root
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 from cttui.model.tunables import TUNABLES, Tunable
 
 ROOT = Path("/proc/sys")

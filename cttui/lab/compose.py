@@ -17,7 +17,7 @@ from cttui.lab.layers import ComposeError, Spread, Stack
 from cttui.lab.notation import parse
 from cttui.lab.places import locate
 from cttui.lab.preview import patch_value, patched
-from cttui.model.messages import Patch, Template
+from cttui.model.actions import Patch, Template
 
 MAX_TEMPLATES = 4096
 """Packets that may be written out one by one."""

@@ -6,7 +6,7 @@ The runner makes messages of them (`messages`), the script generator bash (lab.s
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from cttui.model.messages import Action, Fill, Fire, Hold, Listen, Rules, Send, Set, Unfill
+from cttui.model.actions import Action, Fill, Fire, Hold, Listen, Rules, Send, Set, Unfill
 from cttui.model.words import are, counted
 
 OWN_V4, OWN_V6 = "192.0.2.1", "2001:db8::1"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cttui.lab.layers import Spread
-from cttui.model.messages import Patch
+from cttui.model.actions import Patch
 
 SAMPLED = 1024
 """Values of a list that are each built to learn their bytes; a longer list of plain numbers needs no more."""

@@ -4,7 +4,7 @@ The rules are those of messages.Patch and Template; the injector's own, faster c
 property test.
 """
 
-from cttui.model.messages import Patch, Template
+from cttui.model.actions import Patch, Template
 
 _M64 = (1 << 64) - 1
 

@@ -6,7 +6,7 @@ kernel log, what a program was told. All are differences over the step's stimulu
 
 from dataclasses import dataclass, field
 
-from cttui.model.messages import Result
+from cttui.model.jobs import Result
 from cttui.model.words import times
 
 Value = int | str

@@ -15,7 +15,11 @@ from cttui.lab.moves import LASTING, STIMULI, Burst, Commands, Empty, FillTo, Fo
 from cttui.lab.predictions import holds, shown
 from cttui.lab.readings import Measured, Unreadable, Value
 from cttui.lab.tale import Expectation, Step, Tale
-from cttui.model.messages import Action, Ask, Delete, FaultError, Fire, HookView, Result, Unfill
+from cttui.model.actions import Action, Delete, Fire, Unfill
+from cttui.model.faults import FaultError
+from cttui.model.jobs import Result
+from cttui.model.messages import Ask
+from cttui.model.views import HookView
 from cttui.model.words import counted
 
 TAKEN_S = 60.0

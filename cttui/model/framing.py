@@ -5,7 +5,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from cttui.model.messages import FaultError, ToClient, ToProbe
+from cttui.model.faults import FaultError
+from cttui.model.messages import ToClient, ToProbe
 
 MAX_FRAME = 8 << 20
 _LENGTH = struct.Struct("<I")

@@ -6,8 +6,8 @@ The same keys and meanings as probe.packet_filter, which does it for the live lo
 from typing import NamedTuple
 
 from cttui.model import filters as f
+from cttui.model.faults import FaultError
 from cttui.model.filter_ast import ICMP_PROTOCOLS, PORT_PROTOCOLS
-from cttui.model.messages import FaultError
 from cttui.model.packet import PacketRow
 from cttui.model.packet_headers import ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN
 from cttui.model.transport_headers import u16

@@ -7,26 +7,26 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from cttui.kernel import ctnetlink
-from cttui.model.as_root import as_root
-from cttui.model.messages import (
+from cttui.model.actions import (
     Action,
     Arm,
     Cancel,
     Delete,
     Disarm,
-    FaultError,
     Fill,
     Fire,
     Hold,
     Keep,
     Listen,
-    Result,
     Rules,
     Send,
     Set,
     Undo,
     Unfill,
 )
+from cttui.model.as_root import as_root
+from cttui.model.faults import FaultError
+from cttui.model.jobs import Result
 from cttui.model.words import counted
 from cttui.probe import bursts, filling, rule_lines, settings, stimuli
 from cttui.probe.jobs import Progress

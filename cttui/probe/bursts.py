@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from cttui.kernel.nfqueue import Queue
-from cttui.model.messages import Fire, Hold, Result, Send
+from cttui.model.actions import Fire, Hold, Send
+from cttui.model.jobs import Result
 from cttui.probe import stimuli
 from cttui.probe.injector import FireReport
 from cttui.probe.jobs import Progress

@@ -8,8 +8,8 @@ import msgspec
 from cttui.flows.store import Store
 from cttui.kernel import bpf
 from cttui.kernel.ring import PacketBatch, Ring
-from cttui.model.messages import PacketView
 from cttui.model.packet import PacketPage
+from cttui.model.views import PacketView
 from cttui.probe.flow_lookup import StoreLookup
 from cttui.probe.packet_filter import Matcher, capture_filter
 from cttui.probe.packet_log import Fate, PacketLog, left_out_sentence

@@ -14,19 +14,11 @@ from cttui.kernel.ctfill import Filler
 from cttui.kernel.kmsg import KernelLog
 from cttui.kernel.ruleset import RuleSet
 from cttui.model import filters
+from cttui.model.actions import Action, Arm, Disarm
+from cttui.model.faults import FaultError
 from cttui.model.flow import Flow
-from cttui.model.messages import (
-    PROTOCOL,
-    Action,
-    Answer,
-    Arm,
-    Ask,
-    Disarm,
-    FaultError,
-    Hello,
-    Notice,
-    Welcome,
-)
+from cttui.model.jobs import Notice
+from cttui.model.messages import PROTOCOL, Answer, Ask, Hello, Welcome
 from cttui.model.tunables import Tunable
 from cttui.probe.actions import Actions
 from cttui.probe.capture import Capture

@@ -5,7 +5,9 @@ import time
 from typing import TYPE_CHECKING
 
 from cttui.kernel import sysctl
-from cttui.model.messages import FaultError, Fill, Result
+from cttui.model.actions import Fill
+from cttui.model.faults import FaultError
+from cttui.model.jobs import Result
 from cttui.model.words import are, counted
 from cttui.probe import headroom
 from cttui.probe.jobs import Progress

@@ -10,7 +10,8 @@ import os
 from pathlib import Path
 
 from cttui.kernel import sysctl
-from cttui.model.messages import HOST_COUNT_FD, Fault
+from cttui.model.faults import Fault
+from cttui.model.messages import HOST_COUNT_FD
 
 ENTRY_BYTES = 384
 """Memory an entry takes with its extensions, by slabinfo of a 6.18 kernel; used where it can't be read."""

@@ -13,7 +13,7 @@ from cttui.kernel.rules import Reader
 from cttui.kernel.ruleset import RuleSet, changes
 from cttui.kernel.stages import Stages
 from cttui.model.hooks import HooksReading, Loss, Stage
-from cttui.model.messages import HookView
+from cttui.model.views import HookView
 from cttui.probe import losses, settled
 from cttui.probe.active_rules import active_rules
 from cttui.probe.counters import Counters, grown

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from cttui.model.messages import FaultError, Fire
+from cttui.model.actions import Fire
+from cttui.model.faults import FaultError
 
 if TYPE_CHECKING:  # the probe side needs neither numpy nor the devices
     from cttui.probe.sandbox import Sandbox

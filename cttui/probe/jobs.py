@@ -7,7 +7,8 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from cttui.model.messages import Fault, FaultError, Job, Result
+from cttui.model.faults import Fault, FaultError
+from cttui.model.jobs import Job, Result
 
 KEPT = 16
 """Finished jobs that Answers still carry."""

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from cttui.kernel import trace as t
 from cttui.kernel.trace_table import MARKER, Place
 from cttui.model.hooks import Loss
-from cttui.model.messages import JourneyView
 from cttui.model.packet import JourneysReading, may_be_traced
 from cttui.model.pcapng import head_of
+from cttui.model.views import JourneyView
 from cttui.probe.journey_ways import Ways
 from cttui.probe.journey_words import End, Evidence, LastStep, end_of, is_final
 from cttui.probe.packet_log import Alike, FlowLookup

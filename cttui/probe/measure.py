@@ -15,7 +15,7 @@ from cttui.kernel.kmsg import KernelLog
 from cttui.kernel.ruleset import changes
 from cttui.model.flow import state_name
 from cttui.model.hooks import Chain
-from cttui.model.messages import CounterDelta, Result
+from cttui.model.jobs import CounterDelta, Result
 from cttui.probe import losses
 from cttui.probe.capture import Capture
 from cttui.probe.counters import Counters, Sample, grown

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cttui.model.messages import FaultError, Patch, Template
+from cttui.model.actions import Patch, Template
+from cttui.model.faults import FaultError
 
 U64 = NDArray[np.uint64]
 Packets = NDArray[np.uint8]

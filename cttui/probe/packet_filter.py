@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from cttui.kernel import bpf
 from cttui.kernel.packet_columns import Records
 from cttui.model import filters as f
+from cttui.model.faults import FaultError
 from cttui.model.filter_ast import ICMP_PROTOCOLS, PORT_PROTOCOLS
 from cttui.model.flow import AF_INET
-from cttui.model.messages import FaultError
 from cttui.model.packet_match import ECHO, parse_packets
 
 Matcher = Callable[[Records, Records], NDArray[np.bool_]]

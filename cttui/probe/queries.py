@@ -15,7 +15,8 @@ from cttui.kernel import ctnetlink
 from cttui.kernel.ctrare import rare_attributes
 from cttui.model import filters
 from cttui.model.flow import Flow
-from cttui.model.messages import FlowPage, FlowView, GroupPage, GroupView
+from cttui.model.pages import FlowPage, GroupPage
+from cttui.model.views import FlowView, GroupView
 from cttui.probe.owners import Owners
 from cttui.probe.watch import Watch
 

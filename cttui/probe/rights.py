@@ -6,7 +6,7 @@ from pathlib import Path
 from cttui.kernel import ctnetlink
 from cttui.kernel.kmsg import KernelLog
 from cttui.model.as_root import as_root
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 
 
 class Rights:

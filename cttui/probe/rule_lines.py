@@ -5,7 +5,8 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from cttui.model.messages import FaultError, Result
+from cttui.model.faults import FaultError
+from cttui.model.jobs import Result
 from cttui.model.words import counted
 from cttui.probe import sandbox
 from cttui.probe.jobs import Progress

@@ -11,7 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from cttui.model import framing
-from cttui.model.messages import PROTOCOL, Ask, Do, Done, Fault, FaultError, Hello, ToClient, ToProbe
+from cttui.model.faults import Fault, FaultError
+from cttui.model.messages import PROTOCOL, Ask, Do, Done, Hello, ToClient, ToProbe
 
 if TYPE_CHECKING:
     from cttui.probe.sandbox import Sandbox

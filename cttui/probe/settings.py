@@ -3,7 +3,9 @@
 from typing import TYPE_CHECKING
 
 from cttui.kernel import sysctl
-from cttui.model.messages import FaultError, Keep, Result, Set, Undo
+from cttui.model.actions import Keep, Set, Undo
+from cttui.model.faults import FaultError
+from cttui.model.jobs import Result
 from cttui.model.tunables import TUNABLES
 from cttui.probe.warden import WardenError
 

@@ -5,7 +5,8 @@ import errno
 import ipaddress
 import socket
 
-from cttui.model.messages import FaultError, Listen, Send
+from cttui.model.actions import Listen, Send
+from cttui.model.faults import FaultError
 
 _PROTOCOLS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 

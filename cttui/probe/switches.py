@@ -7,8 +7,9 @@ and when nobody looks.
 import errno
 from collections.abc import Callable
 
+from cttui.model.actions import Arm, Disarm
 from cttui.model.as_root import as_root
-from cttui.model.messages import Arm, Disarm, FaultError
+from cttui.model.faults import FaultError
 from cttui.model.safe import clean
 from cttui.probe.capture import Capture
 from cttui.probe.counters import Counters

@@ -5,9 +5,9 @@ from itertools import product
 
 from cttui.kernel.trace_table import Test
 from cttui.model import filters as f
+from cttui.model.faults import FaultError
 from cttui.model.filter_ast import PORT_PROTOCOLS
 from cttui.model.flow import AF_INET
-from cttui.model.messages import FaultError
 from cttui.model.packet_match import ECHO, parse_packets
 
 MOST_RULES = 64

@@ -13,8 +13,9 @@ from cttui.kernel.nft_netlink import NftSocket
 from cttui.kernel.ruleset import RuleSet
 from cttui.kernel.trace import SLOTS, Trace
 from cttui.kernel.trace_table import MOST_PACKETS, TraceTable, base_chains, rule_numbers
-from cttui.model.messages import JourneyView, Result
+from cttui.model.jobs import Result
 from cttui.model.packet import JourneysReading
+from cttui.model.views import JourneyView
 from cttui.model.words import counted
 from cttui.probe.journey_words import Evidence
 from cttui.probe.journeys import Journeys

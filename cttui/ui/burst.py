@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from cttui.client.config import Config
 from cttui.lab.presets import DEFAULT
 from cttui.lab.summary import describe
-from cttui.model.messages import FaultError, Fire, Template
+from cttui.model.actions import Fire, Template
+from cttui.model.faults import FaultError
 
 RANDOM = -1
 

@@ -10,7 +10,8 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Input
 
 from cttui.model import filters
-from cttui.model.messages import Arm, FaultError
+from cttui.model.actions import Arm
+from cttui.model.faults import FaultError
 from cttui.model.packet_match import parse_packets
 from cttui.ui.dialogs import Button, Buttons, Dialog
 from cttui.ui.fields import Field, Label, Says

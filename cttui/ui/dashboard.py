@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from textual import events
 
-from cttui.model.messages import Answer, Ask, Fault, Job, Notice
+from cttui.model.faults import Fault
+from cttui.model.jobs import Job, Notice
+from cttui.model.messages import Answer, Ask
 from cttui.model.packet import JourneysReading, PacketPage
 from cttui.model.words import counted
 from cttui.ui import actions, faults

@@ -14,10 +14,12 @@ from cttui.model import flow as f
 from cttui.model import packet_words, words
 from cttui.model.flow import Flow
 from cttui.model.hooks import Chain, Rule
-from cttui.model.messages import Answer, Ask, EventView, FlowView, Owner, PacketView
+from cttui.model.messages import Answer, Ask
 from cttui.model.packet import PacketPage, PacketRow
+from cttui.model.pages import Owner
 from cttui.model.rare_words import rare_words
 from cttui.model.safe import clean
+from cttui.model.views import EventView, FlowView, PacketView
 from cttui.ui.dialogs import Button, Buttons, Dialog, Read
 from cttui.ui.journey_text import fate_words
 from cttui.ui.pasts import Pasts, Seen

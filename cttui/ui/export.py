@@ -13,10 +13,12 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from cttui import __version__
-from cttui.model.messages import Ask, FaultError, PacketView
+from cttui.model.faults import FaultError
+from cttui.model.messages import Ask
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.pcapng import JourneyComments, Writer
 from cttui.model.safe import clean
+from cttui.model.views import PacketView
 from cttui.model.words import counted
 from cttui.ui.dialogs import Button, Buttons, Dialog
 from cttui.ui.fields import Field, Says

@@ -7,7 +7,9 @@ from cttui.diagnosis.findings import alarming, is_full, suspect
 from cttui.diagnosis.headline import headline
 from cttui.diagnosis.network import knocks
 from cttui.model.as_root import as_root
-from cttui.model.messages import Answer, Fault, Job, Result, Welcome
+from cttui.model.faults import Fault
+from cttui.model.jobs import Job, Result
+from cttui.model.messages import Answer, Welcome
 from cttui.model.packet import JourneysReading
 from cttui.model.safe import clean
 from cttui.model.table import TableReading

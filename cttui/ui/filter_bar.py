@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.widgets import Input
 
 from cttui.model import filters
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 from cttui.model.packet_match import parse_packets
 from cttui.ui.cells import Cells
 from cttui.ui.fields import Field, Says

@@ -10,9 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 
-from cttui.model.messages import Answer, Ask, JourneyView
+from cttui.model.messages import Answer, Ask
 from cttui.model.packet import JourneysReading, PacketRow
 from cttui.model.safe import clean
+from cttui.model.views import JourneyView
 from cttui.model.words import counted
 from cttui.ui import faults
 from cttui.ui import journey_text as text

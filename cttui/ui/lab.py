@@ -12,7 +12,8 @@ from textual.screen import Screen
 
 from cttui.lab.runner import StepStarted, run
 from cttui.lab.tale import Tale
-from cttui.model.messages import Answer, Ask, FlowView, HookView, PacketView
+from cttui.model.messages import Answer, Ask
+from cttui.model.views import FlowView, HookView, PacketView
 from cttui.ui import faults
 from cttui.ui.bars import Header, KeyBar
 from cttui.ui.cells import Cells

@@ -5,21 +5,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cttui.client.ssh import watched_through
+from cttui.model.actions import Action, Arm, Disarm
 from cttui.model.as_root import as_root
-from cttui.model.messages import (
-    Action,
-    Answer,
-    Arm,
-    Ask,
-    Disarm,
-    FaultError,
-    FlowView,
-    HookView,
-    JourneyView,
-    PacketView,
-)
+from cttui.model.faults import FaultError
+from cttui.model.messages import Answer, Ask
 from cttui.model.packet import PacketRow
 from cttui.model.safe import clean
+from cttui.model.views import FlowView, HookView, JourneyView, PacketView
 from cttui.model.words import counted
 from cttui.ui import capture, faults
 from cttui.ui.dialogs import Button, Confirm

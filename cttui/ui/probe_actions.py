@@ -5,17 +5,10 @@ from typing import TYPE_CHECKING
 
 from cttui.client import targets
 from cttui.client.filling import Permission, Question
-from cttui.model.messages import (
-    Action,
-    Answer,
-    Arm,
-    Cancel,
-    Disarm,
-    Fault,
-    FaultError,
-    Fill,
-    Job,
-)
+from cttui.model.actions import Action, Arm, Cancel, Disarm, Fill
+from cttui.model.faults import Fault, FaultError
+from cttui.model.jobs import Job
+from cttui.model.messages import Answer
 from cttui.model.safe import clean
 from cttui.ui import faults, journey_text, questions
 from cttui.ui.dialogs import Button, Confirm, Read

@@ -19,8 +19,9 @@ from textual.widgets import Input
 
 from cttui.client import memory as memories
 from cttui.client.options import Options
-from cttui.model.messages import Action as ProbeAction
-from cttui.model.messages import Answer, Ask, Fault, FaultError
+from cttui.model.actions import Action as ProbeAction
+from cttui.model.faults import Fault, FaultError
+from cttui.model.messages import Answer, Ask
 from cttui.model.safe import clean
 from cttui.ui import actions, chops, keymap, theme
 from cttui.ui.ascii import ascii_only

@@ -9,7 +9,7 @@ from cttui.model import flow as f
 from cttui.model import words
 from cttui.model.flow import Flow
 from cttui.model.hooks import HooksReading
-from cttui.model.messages import Notice, Result
+from cttui.model.jobs import Notice, Result
 from cttui.model.path import between
 from cttui.model.safe import clean
 from cttui.model.table import STATISTICS, Health, TableReading

@@ -18,7 +18,10 @@ from cttui.client.link import Link
 from cttui.client.options import Options
 from cttui.client.recording import AnyLink, RecordingLink, ReplayLink
 from cttui.client.targets import Target
-from cttui.model.messages import Action, Answer, Ask, Done, Fault, FaultError, Job, Welcome
+from cttui.model.actions import Action
+from cttui.model.faults import Fault, FaultError
+from cttui.model.jobs import Job
+from cttui.model.messages import Answer, Ask, Done, Welcome
 from cttui.ui.actions import Situation
 
 OPENING_S = 5.0

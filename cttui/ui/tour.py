@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 from cttui.model.safe import clean
 from cttui.ui import keymap
 from cttui.ui.dialogs import Button, Buttons, Dialog

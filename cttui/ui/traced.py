@@ -4,11 +4,13 @@ import ipaddress
 
 import msgspec
 
-from cttui.model.messages import Ask, FaultError, JourneyView, PacketView
+from cttui.model.faults import FaultError
+from cttui.model.messages import Ask
 from cttui.model.packet import Journey, JourneysReading, PacketRow, may_be_traced
 from cttui.model.packet_match import facts
 from cttui.model.pcapng import head_of
 from cttui.model.safe import clean
+from cttui.model.views import JourneyView, PacketView
 from cttui.ui import journey_text
 from cttui.ui.session import Session
 

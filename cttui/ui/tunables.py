@@ -7,7 +7,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
-from cttui.model.messages import Action, Answer, Fault, FaultError, Job, Keep, Set, Undo, Unfill
+from cttui.model.actions import Action, Keep, Set, Undo, Unfill
+from cttui.model.faults import Fault, FaultError
+from cttui.model.jobs import Job
+from cttui.model.messages import Answer
 from cttui.model.safe import clean
 from cttui.model.table import TableReading
 from cttui.model.tunables import Tunable

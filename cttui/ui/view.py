@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from cttui.model.messages import Ask, FlowView, GroupView, HookView, JourneyView, PacketView
+from cttui.model.messages import Ask
+from cttui.model.views import FlowView, GroupView, HookView, JourneyView, PacketView
 
 GROUP_ROWS = 60
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cttui.model import filters
-from cttui.model.messages import Fault
+from cttui.model.faults import Fault
 from cttui.model.safe import clean
 from cttui.ui import copies, faults, questions
 from cttui.ui.column_chooser import ColumnChooser

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cttui.client.recording import AnyLink
+from cttui.model.actions import Delete, Set, Undo
+from cttui.model.faults import FaultError
 from cttui.model.flow import Flow
-from cttui.model.messages import Ask, Delete, FaultError, FlowView, Job, Result, Set, Undo
+from cttui.model.jobs import Job, Result
+from cttui.model.messages import Ask
 from cttui.model.safe import clean
+from cttui.model.views import FlowView
 from cttui.model.words import conntrack_line
 from cttui.ui import questions
 from cttui.ui.dialogs import Button, Confirm

@@ -17,6 +17,11 @@ NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 PRELUDE = """
 import asyncio, json, os, subprocess, sys, time
 from cttui.kernel import sysctl
+from cttui.model.views import *
+from cttui.model.actions import *
+from cttui.model.faults import *
+from cttui.model.pages import *
+from cttui.model.jobs import *
 from cttui.model.messages import *
 from cttui.probe.sandbox import open_sandbox
 def sh(line):

@@ -125,7 +125,9 @@ from cttui.cli.snapshot import snapshot
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.lab import compose
-from cttui.model.messages import Ask, Fire, HookView
+from cttui.model.actions import Fire
+from cttui.model.messages import Ask
+from cttui.model.views import HookView
 V4 = 'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,flags="S")'
 V6 = 'IPv6(src="2001:db8:1::2",dst="2001:db8::1")/UDP(sport=(10000,10004),dport=53)'
 async def main():

@@ -23,7 +23,9 @@ import asyncio, sys
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.lab import compose
-from cttui.model.messages import Ask, Arm, Fire, FlowView, HookView
+from cttui.model.actions import Arm, Fire
+from cttui.model.messages import Ask
+from cttui.model.views import FlowView, HookView
 async def main():
     link = await Link.open(targets.sandbox())
     line = 'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=(10000,10009),dport=80,flags="S")'

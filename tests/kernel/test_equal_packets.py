@@ -7,8 +7,10 @@ import pytest
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.lab.compose import compile
-from cttui.model.messages import Ask, Fire, JourneyView, PacketView, Rules
+from cttui.model.actions import Fire, Rules
+from cttui.model.messages import Ask
 from cttui.model.packet import JourneysReading, PacketRow
+from cttui.model.views import JourneyView, PacketView
 from cttui.probe.traces import MOST_AT_ONCE
 
 pytestmark = pytest.mark.kernel

@@ -9,7 +9,8 @@ import pytest
 from live import Live, live
 
 from cttui.client import targets
-from cttui.model.messages import FaultError, PacketView
+from cttui.model.faults import FaultError
+from cttui.model.views import PacketView
 from cttui.ui import export as e
 from cttui.ui.burst import Burst
 

@@ -108,7 +108,8 @@ from pathlib import Path
 from cttui.cli import faults
 from cttui.client import targets
 from cttui.client.link import Link
-from cttui.model.messages import Ask, FaultError
+from cttui.model.faults import FaultError
+from cttui.model.messages import Ask
 async def main():
     link = await Link.open(targets.sandbox() if sys.argv[1] == "sandbox" else targets.host())
     me = os.getpid()

@@ -20,7 +20,7 @@ from live import live
 from sandboxed import REPOSITORY, python_for_nobody
 
 from cttui.client import targets
-from cttui.model.messages import Fill
+from cttui.model.actions import Fill
 from cttui.ui.lab import TaleScreen
 
 MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")

@@ -17,7 +17,8 @@ from live import Live, live
 
 from cttui.client import targets
 from cttui.client.link import Link
-from cttui.model.messages import Ask, Set
+from cttui.model.actions import Set
+from cttui.model.messages import Ask
 from cttui.ui import write_actions
 from cttui.ui.session import Phase
 from cttui.ui.write_actions import collect, delete
@@ -208,7 +209,8 @@ CLIENT = """
 import asyncio, sys
 from cttui.client import targets
 from cttui.client.link import Link
-from cttui.model.messages import Ask, Set
+from cttui.model.actions import Set
+from cttui.model.messages import Ask
 async def main():
     link = await Link.open(targets.host(sys.argv[1]))
     done = await link.do(Set(name="nf_conntrack_tcp_loose", value="0", expected_old="1", keep_s=600))

@@ -5,7 +5,7 @@ import sandboxed
 
 from cttui.lab.compose import compile
 from cttui.lab.presets import PRESETS
-from cttui.model.messages import Fire, Patch, Template
+from cttui.model.actions import Fire, Patch, Template
 
 both = pytest.mark.parametrize("user", [False, True], ids=["root", "user"])
 

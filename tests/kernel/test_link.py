@@ -7,7 +7,9 @@ import pytest
 
 from cttui.client import targets
 from cttui.client.link import Link
-from cttui.model.messages import Ask, FaultError, Rules
+from cttui.model.actions import Rules
+from cttui.model.faults import FaultError
+from cttui.model.messages import Ask
 
 pytestmark = pytest.mark.kernel
 

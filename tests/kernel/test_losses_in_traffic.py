@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 WATCH = """
 import asyncio, json, subprocess, sys
 from cttui.kernel import ctnetlink, netstat
-from cttui.model.messages import HookView
+from cttui.model.views import HookView
 from cttui.probe.counters import Counters
 from cttui.probe.hook_watch import HookWatch
 

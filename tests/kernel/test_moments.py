@@ -8,7 +8,9 @@ from live import Live, live
 from cttui.client import targets
 from cttui.client.link import Link
 from cttui.lab import compose
-from cttui.model.messages import Ask, Fire, FlowView, GroupView, PacketView
+from cttui.model.actions import Fire
+from cttui.model.messages import Ask
+from cttui.model.views import FlowView, GroupView, PacketView
 
 pytestmark = pytest.mark.kernel
 LINE = 'IP(src="198.51.100.2",dst="192.0.2.1")/TCP(sport=({},{}),dport=80,flags="S")'

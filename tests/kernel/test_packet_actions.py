@@ -8,7 +8,10 @@ import pytest
 from live import Live, live
 
 from cttui.client import targets
-from cttui.model.messages import Arm, Ask, FaultError, JourneyView, Rules
+from cttui.model.actions import Arm, Rules
+from cttui.model.faults import FaultError
+from cttui.model.messages import Ask
+from cttui.model.views import JourneyView
 from cttui.ui.burst import Burst
 from cttui.ui.session import Phase
 

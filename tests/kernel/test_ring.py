@@ -11,7 +11,7 @@ from cttui.kernel import bpf
 from cttui.kernel.ring import Ring
 from cttui.probe.packet_filter import capture_filter
 from cttui.probe.packet_log import PacketLog
-from cttui.model.messages import PacketView
+from cttui.model.views import PacketView
 from cttui.model.packet_words import packet_line
 sys.path.insert(0, ARGS["tests"])
 from packet_samples import SEEDS, tcp

@@ -10,7 +10,7 @@ import pytest
 import sandboxed
 
 from cttui.client.targets import HOST_COUNT
-from cttui.model.messages import Fault
+from cttui.model.faults import Fault
 from cttui.probe.headroom import FullTable, headroom, reasonable_limit
 
 NAME = "nf_conntrack_tcp_loose"
@@ -280,7 +280,7 @@ def test_a_limit_is_offered_where_only_the_limit_is_in_the_way(change: dict[str,
 
 def test_sysctl_names_stay_inside() -> None:
     from cttui.kernel.sysctl import path_of
-    from cttui.model.messages import FaultError
+    from cttui.model.faults import FaultError
 
     assert path_of("nf_conntrack_max") == Path("/proc/sys/net/netfilter/nf_conntrack_max")
     assert path_of("net.ipv4.tcp_syncookies") == path_of("net/ipv4/tcp_syncookies")

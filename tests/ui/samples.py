@@ -6,8 +6,8 @@ from typing import Any
 from cttui.model import flow as f
 from cttui.model.flow import Flow
 from cttui.model.hooks import Chain, HooksReading, Loss, Rule, Stage
-from cttui.model.messages import FlowPage, GroupPage, GroupRow
 from cttui.model.packet import PacketPage, PacketRow
+from cttui.model.pages import FlowPage, GroupPage, GroupRow
 from cttui.model.table import Series, TableReading
 
 NAN = float("nan")

@@ -8,7 +8,7 @@ import samples as s
 from host import Host, markdown, shown
 
 from cttui.model.hooks import ActiveRule, Chain, HooksReading, Loss, Rule, Stage
-from cttui.model.messages import Result
+from cttui.model.jobs import Result
 from cttui.model.path import between
 from cttui.ui.questions import result_lines
 from cttui.ui.widgets.hook_items import Item

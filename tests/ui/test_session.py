@@ -10,7 +10,10 @@ import pytest
 from cttui.client.link import Link
 from cttui.client.options import Options
 from cttui.client.targets import Target
-from cttui.model.messages import Action, Answer, Ask, Cancel, Done, FaultError, Job, Welcome
+from cttui.model.actions import Action, Cancel
+from cttui.model.faults import FaultError
+from cttui.model.jobs import Job
+from cttui.model.messages import Answer, Ask, Done, Welcome
 from cttui.model.table import Health, TableReading
 from cttui.ui.session import Phase, Session, State
 

@@ -7,7 +7,7 @@ import samples as s
 from host import Host, markdown, shown
 from textual.geometry import Region
 
-from cttui.model.messages import GroupRow
+from cttui.model.pages import GroupRow
 from cttui.model.table import STATISTICS, Series, TableReading
 from cttui.ui.cells import Cells
 from cttui.ui.lines import width_of

@@ -10,20 +10,11 @@ from cttui.diagnosis.headline import headline
 from cttui.lab.runner import Finished, Moving, Outcome, Row, RowMeasured, StepDone, StepStarted
 from cttui.lab.tales import find
 from cttui.model import flow as f
+from cttui.model.faults import Fault
 from cttui.model.hooks import HooksReading, Loss
-from cttui.model.messages import (
-    EVENT_TYPES,
-    Answer,
-    CounterDelta,
-    EventPage,
-    EventRow,
-    Fault,
-    FlowPage,
-    Job,
-    Owner,
-    Result,
-    Welcome,
-)
+from cttui.model.jobs import CounterDelta, Job, Result
+from cttui.model.messages import Answer, Welcome
+from cttui.model.pages import EVENT_TYPES, EventPage, EventRow, FlowPage, Owner
 from cttui.model.table import Health, Series, TableReading
 from cttui.model.tunables import Tunable
 from cttui.model.words import conntrack_line

@@ -4,7 +4,7 @@ import difflib
 
 from cttui.lab.tale import Tale, twin
 from cttui.lab.tales import first, flood, forgetting, full
-from cttui.model.messages import FaultError
+from cttui.model.faults import FaultError
 
 _TOLD = {tale.name: tale for theme in (first, full, flood, forgetting) for tale in theme.TALES}
 _ORDER = (

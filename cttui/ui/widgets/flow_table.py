@@ -15,7 +15,7 @@ from textual.message import Message
 from textual.timer import Timer
 
 from cttui.model.flow import Flow
-from cttui.model.messages import FlowPage
+from cttui.model.pages import FlowPage
 from cttui.model.safe import clean
 from cttui.model.words import counted
 from cttui.ui.lines import Line, clip, clip_middle, keyed, width_of

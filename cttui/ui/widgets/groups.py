@@ -8,7 +8,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from cttui.model import words
-from cttui.model.messages import GroupPage, GroupRow
+from cttui.model.pages import GroupPage, GroupRow
 from cttui.model.safe import clean
 from cttui.ui.lines import Line, Run, clip_middle, pad, width_of
 from cttui.ui.prose import wrap
