@@ -1,14 +1,14 @@
 """The log against a plain list of everything that was appended to it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packet_samples import SEEDS, records, tcp
 
 from cttui.kernel.packet_columns import SNAP, decode_headers
 from cttui.kernel.ring import PacketBatch
-from cttui.model.messages import PacketView
 from cttui.model.pcapng import head_of
+from cttui.model.views import PacketView
 from cttui.probe.packet_log import Alike, PacketLog, PacketTuple, Place, left_out_sentence
 
 A, B = b"\xc6\x33\x64\x02", b"\xc0\0\2\1"
@@ -131,6 +131,7 @@ def test_the_connection_left_out_is_named() -> None:
     st.lists(st.integers(0, 2), max_size=30), st.integers(1, 30), st.integers(0, 30),
     st.lists(st.sampled_from(SEEDS), min_size=3, max_size=3, unique=True),
 )  # fmt: skip
+@example([2, 0], 2, 0, [SEEDS[0], SEEDS[1], (SEEDS[0][0], SEEDS[0][1][:24])])
 def test_equal_packets_are_counted_in_their_order(
     kinds: list[int], capacity: int, since: int, seeds: list[tuple[int, bytes]]
 ) -> None:

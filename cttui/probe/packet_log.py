@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from cttui.kernel.packet_columns import HEADERS, NO_VLAN, PACKET, PKTTYPES, Records
 from cttui.kernel.ring import PacketBatch
-from cttui.model.messages import FaultError, PacketView
+from cttui.model.faults import FaultError
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.packet_words import aggregate_line
 from cttui.model.pcapng import head_of
+from cttui.model.views import PacketView
 from cttui.probe.packet_filter import Matcher, matcher_of
 
 CAPACITY = 100_000
@@ -290,7 +291,7 @@ class _Twins:
         return Place(int(np.searchsorted(seqs, seq)), len(seqs))
 
     def _like(self, seq: int, size: int, since_ns: int) -> NDArray[np.int64]:
-        """Numbers of the packets with the same first `size` bytes of network and transport header."""
+        """Numbers of the packets with the same `size` bytes of network and transport header, and no more of them."""
         held = self._held
         slots = held.slots(held.oldest, held.total)
         slots = slots[held.packets["time_ns"][slots] >= since_ns]
@@ -305,6 +306,9 @@ class _Twins:
         network = int(data[at, 0] & 15) * 4 if data[at, 0] >> 4 == 4 else 40
         columns = np.r_[: min(network, 40), network : network + 20][:size]
         columns = columns[columns < data.shape[1]]
+        captured = held.packets["caplen"][slots].astype(np.int64)
+        heads = np.minimum(captured, min(network, 40)) + np.clip(captured - network, 0, 20)
+        slots = slots[heads == size]
         slots = slots[(data[slots[:, None], columns] == data[at, columns]).all(axis=1)]
         return held.seqs(slots)
 
