@@ -8,9 +8,9 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from cttui.model import packet_words
-from cttui.model.messages import PacketView
 from cttui.model.packet import PacketPage, PacketRow
 from cttui.model.safe import clean
+from cttui.model.views import PacketView
 from cttui.model.words import counted
 from cttui.ui.bars import age_words
 from cttui.ui.journey_text import ends_label, fate_words
