@@ -1,6 +1,6 @@
-"""Which socket here has this end of a connection: one exact question to sock_diag(7), as `ss` asks for many.
+"""Which socket here has an end of a connection, and which addresses are ours: exact questions, where `ss` asks for all.
 
-struct inet_diag_req_v2 and inet_diag_msg of include/uapi/linux/inet_diag.h.
+sock_diag(7): struct inet_diag_req_v2 and inet_diag_msg of include/uapi/linux/inet_diag.h; rtnetlink(7).
 """
 
 import socket

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cttui.kernel.sock_diag import PROTOCOLS, find_socket, is_local
 from cttui.model.flow import Flow
-from cttui.model.messages import Owner
+from cttui.model.pages import Owner
 
 KEEP_S = 30.0
 """How long it is believed who holds a socket: to find out, every descriptor of every process is looked at."""
@@ -29,6 +29,7 @@ class Owners:
         """Inode of a socket → when it was looked for (monotonic seconds), and its holder."""
         self._wanted: set[int] = set()
         self._task: asyncio.Task[None] | None = None
+        self._slice_ends = 0.0
 
     def of(self, flow: Flow) -> list[Owner]:
         """The owners of both ends, as far as they are known by now; [] where neither end is here."""
@@ -65,18 +66,21 @@ class Owners:
             wanted, self._wanted = self._wanted, set()
             names = {f"socket:[{inode}]": inode for inode in wanted}
             found: dict[int, list[int]] = {inode: [] for inode in wanted}
-            pause = time.monotonic() + SLICE_S
             for pid in sorted(int(name) for name in os.listdir(self._proc) if name.isdecimal()):  # noqa: PTH208
                 for link in _descriptors(self._proc / str(pid) / "fd"):
                     inode = names.get(link)
                     if inode is not None and (not found[inode] or found[inode][-1] != pid):
                         found[inode].append(pid)
-                if time.monotonic() > pause:
-                    await asyncio.sleep(0)
-                    pause = time.monotonic() + SLICE_S
+                    await self._give_way()  # a proxy alone may have hundreds of thousands
+                await self._give_way()
             now = time.monotonic()
             self._known = {inode: known for inode, known in self._known.items() if now - known[0] < KEEP_S}
             self._known |= {inode: (now, (self._program(pids), pids)) for inode, pids in found.items()}
+
+    async def _give_way(self) -> None:
+        if time.monotonic() > self._slice_ends:
+            await asyncio.sleep(0)
+            self._slice_ends = time.monotonic() + SLICE_S
 
     def _program(self, pids: list[int]) -> str:
         for pid in pids:
@@ -95,15 +99,16 @@ def _ends(flow: Flow) -> Iterator[tuple[str, tuple[bytes, int], tuple[bytes, int
 
 
 def _descriptors(folder: Path) -> Iterator[str]:
+    """What a process's descriptors are, "" of those closed by now; each is looked at when it is asked for."""
     try:
-        names = os.listdir(folder)  # noqa: PTH208
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    yield os.readlink(entry.path)  # noqa: PTH115
+                except OSError:
+                    yield ""
     except OSError:  # ended meanwhile, or not ours to see
         return
-    for name in names:
-        try:
-            yield os.readlink(f"{folder}/{name}")  # noqa: PTH115
-        except OSError:
-            continue
 
 
 def _name(uid: int) -> str:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.kernel
 OWNERS = """
 import asyncio, json, os, socket, sys
 from cttui.model.flow import Flow
-from cttui.model.messages import Owner
+from cttui.model.pages import Owner
 from cttui.probe.owners import Owners
 
 def flow(proto, family, source, destination, dialled=None):
