@@ -1,5 +1,7 @@
 """Each event as it was told, in order, by pages; what a slow reader missed is counted."""
 
+import tracemalloc
+
 import ct_messages as m
 import msgspec
 import pytest
@@ -10,7 +12,8 @@ from test_store import Bench, flow
 from cttui.flows.batch import DESTROY, NEW, UPDATE
 from cttui.model.filters import matches, parse
 from cttui.model.flow import ASSURED, Flow
-from cttui.model.messages import EventPage, EventView
+from cttui.model.pages import EventPage
+from cttui.model.views import EventView
 from cttui.probe import event_log
 from cttui.probe.event_log import EventLog
 
@@ -102,6 +105,7 @@ def test_only_one_flow() -> None:
 
 def test_a_slow_reader_is_told_what_it_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_log, "MOST_WAITING", 4)
+    monkeypatch.setattr(event_log, "TOGETHER", 1)
     bench = LoggedBench()
     for n in range(9):
         bench.events(m.new_event(flow(n)))
@@ -110,6 +114,44 @@ def test_a_slow_reader_is_told_what_it_missed(monkeypatch: pytest.MonkeyPatch) -
     assert [row.flow.id for row in page.rows] == list(range(page.skipped + 1, 10))
     assert 4 <= len(page.rows) <= 5
     assert bench.page(after=page.last).rows == []
+
+
+def test_events_one_by_one_take_no_more_than_events_at_once() -> None:
+    # A paused `cttui events | less` had the probe keep 10 kB an event: 1 GB before the oldest were skipped.
+    bench = LoggedBench()
+    messages = [m.new_event(flow(n)) for n in range(500)]
+    tracemalloc.start()
+    bench.events(*messages)
+    at_once, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    bench = LoggedBench()
+    batches = [bench.decoder.decode(*m.buffer_of([message])) for message in messages]
+    tracemalloc.start()
+    for batch in batches:
+        bench.now += 1
+        bench.log.append(batch, bench.now)
+    singly, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert singly < 3 * at_once
+    rows = bench.page().rows
+    assert [row.flow.orig_src for row in rows] == [flow(n).orig_src for n in range(500)]
+    assert {(row.flow.born_s, row.flow.timeout_s) for row in rows} == {(0.0, flow(1).timeout_s)}
+
+
+def test_a_flow_that_nobody_looks_at_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = LoggedBench()
+    key = bench.key(flow(1))
+    bench.page(flow_key=key)
+    bench.events(m.new_event(flow(1)))
+    monkeypatch.setattr(event_log, "ASKED_S", -1.0)
+    asked = []
+    monkeypatch.setattr(event_log, "event_rows", lambda *args: asked.append(args))
+    bench.events(m.update_event(flow(1, state=3)))
+    assert not asked, "each batch would be looked through for ever"
+    monkeypatch.undo()
+    bench.page(flow_key=key)
+    bench.events(m.update_event(flow(1, state=4)))
+    assert [row.flow.state for row in bench.page(flow_key=key).rows] == [4]
 
 
 def test_a_filter_that_cannot_be_read() -> None:

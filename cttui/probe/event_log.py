@@ -16,11 +16,16 @@ from cttui.flows.select import View, mask_of
 from cttui.flows.store import Store
 from cttui.flows.table import FlowTable
 from cttui.model import filters
-from cttui.model.messages import EventPage, EventRow, EventView
+from cttui.model.pages import EventPage, EventRow
+from cttui.model.views import EventView
 
 MOST_WAITING = 100_000
 """Events kept for a reader who is slow; the oldest beyond that are skipped, and counted."""
 MOST_ROWS = 5_000
+TOGETHER = 256
+"""Fewer events than these are kept in one: by themselves, each would take 10 kB in columns of one row."""
+ASKED_S = 30.0
+"""Who looks at one flow asks each second, and nobody says that it looks no more: each batch would cost twice."""
 
 
 @dataclass(slots=True)
@@ -34,6 +39,21 @@ class _Chunk:
     columns: Columns
 
 
+def _joined(one: _Chunk, two: _Chunk) -> _Chunk:
+    """Both, at the time of the second: what is told as seconds before `now` moves with it."""
+    later = two.now - one.now
+    columns = {name: np.concatenate([column, two.columns[name]]) for name, column in one.columns.items()}
+    for name in ("born_s", "read_s"):
+        columns[name][: len(one.kinds)] += later
+    return _Chunk(
+        one.first,
+        two.now,
+        np.concatenate([one.times_ns, two.times_ns]),
+        np.concatenate([one.kinds, two.kinds]),
+        columns,
+    )
+
+
 class EventLog:
     """Events that match, numbered from 1. Begins with the first question, or anew with another filter."""
 
@@ -43,10 +63,14 @@ class EventLog:
         self._asked: EventView | None = None
         """The last question, `after` and `count` left out."""
         self._node: filters.Node | None = None
+        self._asked_at = 0.0
         self._next = 1
 
     def append(self, batches: Sequence[Batch], now: float) -> None:
         """One receive batch, before it is applied to the store. `now`: monotonic seconds."""
+        if self._asked is not None and self._asked.flow_key and time.monotonic() - self._asked_at > ASKED_S:
+            self._asked = None
+            self._chunks.clear()
         if self._asked is None:
             return
         kinds, columns = event_rows(self._store, batches, now)
@@ -60,14 +84,18 @@ class EventLog:
         picked = {name: column[wanted] for name, column in columns.items()}
         told = picked.pop("event_ns")
         times = np.where(told != 0, told, np.uint64(time.time_ns()))
-        self._chunks.append(_Chunk(self._next, now, times, kinds[wanted], picked))
-        self._next += len(self._chunks[-1].kinds)
+        chunk = _Chunk(self._next, now, times, kinds[wanted], picked)
+        self._next += len(chunk.kinds)
+        if self._chunks and len(self._chunks[-1].kinds) + len(chunk.kinds) <= TOGETHER:
+            chunk = _joined(self._chunks.pop(), chunk)
+        self._chunks.append(chunk)
         while self._next - self._chunks[0].first - len(self._chunks[0].kinds) >= MOST_WAITING:
             self._chunks.popleft()
 
     def page(self, view: EventView) -> EventPage:
         """What came after event number `view.after`, oldest first; what is before it is forgotten."""
         asked = msgspec.structs.replace(view, after=0, count=0)
+        self._asked_at = time.monotonic()
         if asked != self._asked:
             try:
                 self._node = filters.parse(view.filter)
