@@ -154,6 +154,16 @@ def test_a_flow_that_nobody_looks_at_any_more(monkeypatch: pytest.MonkeyPatch) -
     assert [row.flow.state for row in bench.page(flow_key=key).rows] == [4]
 
 
+def test_numbers_of_a_probe_before_this_one() -> None:
+    bench = LoggedBench()
+    bench.events(m.new_event(flow(1)))
+    page = bench.page(after=500)  # a detail stays open when the probe is started anew
+    assert (page.rows, page.skipped, page.last) == ([], 0, 1)
+    bench.events(m.update_event(flow(1, state=3)))
+    page = bench.page(after=page.last)
+    assert [row.flow.state for row in page.rows] == [3] and page.newest == 2
+
+
 def test_a_filter_that_cannot_be_read() -> None:
     assert "no port" in LoggedBench().page(filter="dport=no").error
 

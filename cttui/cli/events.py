@@ -71,8 +71,11 @@ def run(
         after = shown = lost = 0
         ends = time.monotonic() + seconds if seconds is not None else float("inf")
         listening = False
+        until: int | None = None
+        """The last event that is waited for, once time is over: a flood would go on for ever."""
         while True:
             left = PAGE if count is None else min(PAGE, count - shown)
+            left = left if until is None else min(left, until - after)
             view = EventView(filter=filter_text, kinds=kinds, after=after, count=left)
             # A question about flows that need no reading: the table is not dumped for events.
             over = time.monotonic() >= ends
@@ -92,7 +95,9 @@ def run(
                 out.write(f"{line(event)}\n")
             out.flush()
             after, shown = page.last, shown + len(page.rows)
-            if shown == count or (over and len(page.rows) < left):
+            if over and until is None:
+                until = page.newest
+            if shown == count or (until is not None and after >= until):
                 return
             if not listening:
                 await link.do(Arm(what="events"))

@@ -89,3 +89,5 @@ class EventPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     skipped: int = 0
     """Events that were forgotten before they were asked for."""
     error: str = ""
+    newest: int = 0
+    """Number of the last event there is by now."""

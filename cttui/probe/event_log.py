@@ -103,11 +103,12 @@ class EventLog:
                 return EventPage(error=f"{e.message}. {e.hint}".rstrip())
             self._asked = asked
             self._chunks.clear()
-        while self._chunks and self._chunks[0].first + len(self._chunks[0].kinds) <= view.after + 1:
+        known = min(view.after, self._next - 1)  # more was told by a probe before this one
+        while self._chunks and self._chunks[0].first + len(self._chunks[0].kinds) <= known + 1:
             self._chunks.popleft()
         oldest = self._chunks[0].first if self._chunks else self._next
-        after = max(view.after, oldest - 1)
-        skipped = after - view.after
+        after = max(known, oldest - 1)
+        skipped = after - known
         rows: list[EventRow] = []
         for chunk in self._chunks:
             left = min(view.count, MOST_ROWS) - len(rows)
@@ -116,7 +117,7 @@ class EventLog:
             start = after + 1 - chunk.first
             rows += self._rows(chunk, start, start + left)
             after = chunk.first + min(start + left, len(chunk.kinds)) - 1
-        return EventPage(rows=rows, last=after, skipped=skipped)
+        return EventPage(rows=rows, last=after, skipped=skipped, newest=self._next - 1)
 
     def _rows(self, chunk: _Chunk, start: int, stop: int) -> list[EventRow]:
         kinds = chunk.kinds[start:stop]
