@@ -30,6 +30,8 @@ def _program(folder: Path) -> Path:
     [
         pytest.param("usr/bin", True, "sudo cttui", id="where sudo looks"),
         pytest.param("home/.local/bin", True, "sudo ~/.local/bin/cttui", id="pipx"),
+        pytest.param("home/my tools;x/bin", True, "sudo ~/'my tools;x/bin/cttui'", id="odd folder at home"),
+        pytest.param("my tools/bin", True, "sudo '{root}/my tools/bin/cttui'", id="odd folder"),
         pytest.param("clone/.venv/bin", False, "sudo {root}/clone/.venv/bin/cttui", id="make run"),
     ],
 )

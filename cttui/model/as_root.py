@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ def as_root() -> str:
         return "sudo cttui"
     found = shutil.which("cttui") or str(Path(sys.executable).with_name("cttui"))
     if not os.access(found, os.X_OK):
-        return f"sudo {sys.executable} -m cttui"
+        return f"sudo {shlex.quote(sys.executable)} -m cttui"
     home = os.environ.get("HOME", "")
-    return f"sudo ~{found.removeprefix(home)}" if home and found.startswith(f"{home}/") else f"sudo {found}"
+    if home and found.startswith(f"{home}/"):
+        return f"sudo ~/{shlex.quote(found.removeprefix(f'{home}/'))}"
+    return f"sudo {shlex.quote(found)}"
