@@ -294,11 +294,14 @@ class FlowDetail(Dialog[None]):
         )
 
     def amend(self, ask: Ask) -> Ask:
-        """Only this flow, its packets, and every event of it, where events are heard at all."""
+        """Only this flow, its packets, and every event of it, where events are heard at all.
+
+        Not of a frozen moment: they came after it, and its flow would look like a change back.
+        """
         return msgspec.structs.replace(
             ask,
             flows=FlowView(keys=[self.flow.key], count=1, fillers=True),
-            events=EventView(flow_key=self.flow.key, after=self._events_read),
+            events=EventView(flow_key=self.flow.key, after=self._events_read) if ask.at is None else None,
             packets=PacketView(flow_key=self.flow.key, count=8) if ask.packets is not None else None,
         )
 
@@ -310,7 +313,8 @@ class FlowDetail(Dialog[None]):
             if found is not None:
                 self.flow = found
             self._expected = answer.flows.expectations.get(self.flow.key)
-            self._owners = answer.flows.owners
+            # A recording may answer about another flow.
+            self._owners = answer.flows.owners if found is not None else []
             self._rare = answer.flows.rare or self._rare  # a flow that has ended had them
         if answer.events is not None:  # told by the Pasts we show
             self._events_read = answer.events.last
