@@ -91,3 +91,5 @@ class EventPage(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     error: str = ""
     newest: int = 0
     """Number of the last event there is by now."""
+    at_ns: int = 0
+    """When that was, by the clock of the events."""

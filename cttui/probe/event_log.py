@@ -117,7 +117,7 @@ class EventLog:
             start = after + 1 - chunk.first
             rows += self._rows(chunk, start, start + left)
             after = chunk.first + min(start + left, len(chunk.kinds)) - 1
-        return EventPage(rows=rows, last=after, skipped=skipped, newest=self._next - 1)
+        return EventPage(rows=rows, last=after, skipped=skipped, newest=self._next - 1, at_ns=time.time_ns())
 
     def _rows(self, chunk: _Chunk, start: int, stop: int) -> list[EventRow]:
         kinds = chunk.kinds[start:stop]

@@ -33,14 +33,20 @@ class Pasts:
     def see(self, answer: Answer, now: float | None = None) -> None:
         """Compare the flows of an answer with what was seen of them before, its events first: those know every change.
 
-        An event that is older than what was seen is no news.
+        An event that is older than what was seen is no news. What is seen beside events is of their clock's time: an
+        answer is some time on its way, and another machine's clock differs.
         """
-        for event in answer.events.rows if answer.events is not None else []:
+        page = answer.events
+        for event in page.rows if page is not None else []:
             flow = msgspec.structs.replace(event.flow, ended=event.type == "destroy")
-            self._change(flow, event.time_ns / 1e9)
+            when = event.time_ns / 1e9
+            past = self._seen.get(flow.key)
+            if past is None or when >= past.last_at:
+                self._change(flow, when)
         now = time.time() if now is None else now
+        when = page.at_ns / 1e9 if page is not None and page.at_ns else now
         for flow in answer.flows.rows if answer.flows is not None else []:
-            self._change(flow, now)
+            self._change(flow, when)
         while len(self._seen) > MOST_FLOWS:
             self._seen.popitem(last=False)
 
@@ -48,11 +54,11 @@ class Pasts:
         past = self._seen.get(flow.key)
         if past is None:
             self._seen[flow.key] = Seen(when, flow, when)
-        elif when >= past.last_at:
-            found = [(when, words) for words in changes(past.last, flow)]
-            past.changes = (past.changes + found)[-MOST_CHANGES:]
-            past.last, past.last_at = flow, when
-            self._seen.move_to_end(flow.key)
+            return
+        found = [(when, words) for words in changes(past.last, flow)]
+        past.changes = (past.changes + found)[-MOST_CHANGES:]
+        past.last, past.last_at = flow, when
+        self._seen.move_to_end(flow.key)
 
     def past(self, key: int) -> Seen | None:
         """What is known of a flow's past."""

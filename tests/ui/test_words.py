@@ -469,6 +469,27 @@ def test_events_tell_every_change_between_two_readings() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("ahead", [0.3, 3600.0, -3600.0])
+def test_a_past_by_the_clock_of_its_events(ahead: float) -> None:
+    """An answer came 0.3 s after it was made, or from a machine with another clock: its events are still news."""
+    watch = Pasts()
+
+    def see(at: float, flow: f.Flow, *told: tuple[float, int]) -> None:
+        rows = [
+            EventRow(kind=1, time_ns=int(when * 1e9), flow=samples.flow(0, state=state))
+            for when, state in told
+        ]
+        page = EventPage(rows=rows, at_ns=int(at * 1e9))
+        watch.see(msgspec.structs.replace(samples_answer(flow), events=page), now=at + ahead)
+
+    watch.see(samples_answer(samples.flow(0)), now=9_999.0 + ahead)
+    see(10_000.0, samples.flow(0))
+    see(10_001.0, samples.flow(0, state=3), (10_000.1, 2), (10_000.2, 3))
+    past = watch.past(samples.flow(0).key)
+    assert past is not None
+    assert past.changes == [(10_000.1, "SYN_SENT → SYN_RECV"), (10_000.2, "SYN_RECV → ESTABLISHED")]
+
+
 def samples_answer(flow: f.Flow) -> Answer:
     return Answer(seq=1, at=0.0, table=samples.table(), health=Health(), flows=FlowPage(rows=[flow]))
 
