@@ -207,6 +207,18 @@ def test_what_is_delivered_to_no_socket_is_not_said_to_have_arrived(
     assert got.journeys[0].steps[-1].verdict == ("passed" if arrived else "refused")
 
 
+def test_what_a_slow_reader_lost_was_not_refused(feed: Feed) -> None:
+    feed.journeys.matched = 2
+    feed.send(feed.start(1), *feed.passed(1, *ALL), feed.start(2), *feed.passed(2, *ALL))
+    full = "socket's receive buffer full"
+    feed.journeys.explain(
+        [Loss(family="ip", hook="input", after="input", before="socket", packets=2, cause=full, source="UdpRcvbufErrors +2")]
+    )  # fmt: skip
+    journey = feed.read().journeys[0]
+    assert (journey.end, journey.ended_ok, journey.cells[-1]) == (f"in UDP: {full}", False, "passed")
+    assert [step.verdict for step in journey.steps[-2:]] == ["passed", f"in UDP: {full}"]
+
+
 def test_vanished_elsewhere(feed: Feed) -> None:
     feed.journeys.evidence = Evidence(network={"TcpExtIPReversePathFilter": 1})
     feed.send(feed.start(1), feed.start(2), *feed.passed(2, RAW), feed.start(3), *feed.passed(3, RAW, BEFORE, AFTER),

@@ -109,7 +109,7 @@ def end_of(last: LastStep, book: RuleBook, evidence: Evidence) -> End:
         return End(f"waiting in NFQUEUE {last.verdict >> 16}", False, "vanished")
     if is_end_point(last.place):
         if last.place[2] == DELIVERED_AT and (why := evidence.unheard.get(last.family)):
-            return End(why, False, "refused")
+            return End(why, False, "refused" if why.startswith("refused") else "vanished")
         return End(END_POINTS[last.place[2]], True, "passed")
     if is_ours(last.place) and last.place[2] == CONFIRM:
         return End("in conntrack: insert_failed, another packet's entry was there first", False, "vanished")
