@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cttui.probe import wire
+from cttui.model.actions import Fire, Template
+from cttui.probe import injector, wire
 
 
 @pytest.fixture
@@ -59,15 +60,20 @@ def _ends(tries: list[int]) -> int:
 
 
 def test_a_stuck_device_is_given_up(device: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it has refused a packet and taken three, which are counted: their losses would not add up else."""
+    tries = iter([errno.EINVAL, 0, 0, 0])
+
     def write(_: int, row: memoryview) -> int:
-        raise OSError(errno.ENOBUFS, "full")
+        if code := next(tries, errno.ENOBUFS):
+            raise OSError(code, "not now")
+        return len(row)
 
     monkeypatch.setattr(wire.os, "write", write)
     monkeypatch.setattr(wire, "BUSY_LIMIT_S", 0.002)
-    tun = wire.Tun(device)
-    tun.load([np.zeros((2, 1), np.uint8)])
-    with pytest.raises(wire.StuckError):
-        tun.send(0, 2)
+    fire = Fire(templates=[Template(data=bytes(20))], count=9)
+    report = injector.run(wire.Tun(device), fire, lambda _: None, lambda: False)
+    assert (report.sent, report.errors, report.done) == (3, {"EINVAL": 1}, True)
+    assert report.failed == "The device takes no more packets."
 
 
 def test_a_slow_device_is_not_given_up(device: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,8 @@ def run(
                 sent += wire.send(at, due)
                 at = due
             first += size
-    except StuckError:
+    except StuckError as e:
+        sent += e.sent
         failed = "The device takes no more packets."
     return so_far(done=True)
 

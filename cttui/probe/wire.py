@@ -29,7 +29,11 @@ BUSY_LIMIT_S = 2.0
 
 
 class StuckError(Exception):
-    """The device has taken nothing for BUSY_LIMIT_S."""
+    """The device has taken nothing for BUSY_LIMIT_S; before that it took `sent` packets of those to be sent."""
+
+    def __init__(self, sent: int) -> None:
+        super().__init__()
+        self.sent = sent
 
 
 class Wire(Protocol):
@@ -59,12 +63,12 @@ class _Patience:
     def __init__(self) -> None:
         self._since: float | None = None
 
-    def wait(self, fd: int) -> None:
+    def wait(self, fd: int, sent: int) -> None:
         now = time.monotonic()
         if self._since is None:
             self._since = now
         elif now - self._since > BUSY_LIMIT_S:
-            raise StuckError
+            raise StuckError(sent)
         select.select([], [fd], [], BUSY_NAP_S)
         time.sleep(BUSY_NAP_S)  # ENOBUFS comes with a writable descriptor
 
@@ -105,7 +109,7 @@ class Tun:
                     patience.rewarded()
                 at = refused_at
                 if e.errno in BUSY:
-                    patience.wait(fd)
+                    patience.wait(fd, at - first - refused)
                     continue
                 _refuse(self.errors, e.errno or 0)
                 refused += 1
@@ -172,7 +176,7 @@ class Veth:
             else:
                 code = ctypes.get_errno()
                 if code in BUSY:
-                    patience.wait(self._fd)
+                    patience.wait(self._fd, at - first - refused)
                     continue
                 if code == errno.EINTR:
                     continue
