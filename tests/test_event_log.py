@@ -86,6 +86,31 @@ def test_what_a_message_leaves_out_is_what_is_known_of_the_flow() -> None:
     assert (destroy.state, destroy.helper) == (3, "ftp")
 
 
+def test_what_a_message_leaves_out_was_told_by_the_one_before_it() -> None:
+    """All in one receive batch: the store knows nothing of it yet."""
+    bench = LoggedBench()
+    bench.events(
+        m.new_event(flow(1, state=1, helper="ftp")),
+        m.update_event(flow(1, state=3)),
+        m.new_event(flow(2, state=1)),
+        m.update_event(flow(1, state=3, mark=7), protoinfo=False),
+        m.update_event(flow(2, state=1, mark=8), protoinfo=False),
+    )
+    bench.events(
+        m.update_event(flow(1, state=7, mark=7)), m.update_event(flow(1, state=7, mark=9), protoinfo=False)
+    )
+    rows = bench.page().rows
+    assert [(row.flow.state, row.flow.mark) for row in rows] == [
+        (1, 0),
+        (3, 0),
+        (1, 0),
+        (3, 7),
+        (1, 8),
+        (7, 7),
+        (7, 9),
+    ]
+
+
 def test_only_some_kinds() -> None:
     bench = LoggedBench()
     bench.page(kinds=[DESTROY])

@@ -24,6 +24,7 @@ def event_rows(store: Store, batches: Sequence[Batch], now: float) -> tuple[NDAr
     columns["event_ns"] = np.zeros(n, EVENT_COLUMNS["event_ns"])
     columns["rate_bps"][:] = np.nan
     columns["read_s"][:] = columns["born_s"][:] = now
+    told_here = {name: np.ones(n, np.bool_) for name in KERNEL_COLUMNS if name not in ABSENT_IS_NONE}
     first = 0
     for batch in batches:
         here = slice(first, first + len(batch))
@@ -40,7 +41,23 @@ def event_rows(store: Store, batches: Sequence[Batch], now: float) -> tuple[NDAr
                 told = known & ~batch.partial[name]
             if name not in ABSENT_IS_NONE:
                 target[told] = store.columns[name][rows[told]]
+                told_here[name][here] = batch.partial.get(name, False) if name in batch.columns else False
         first += len(batch)
     order = np.argsort(np.concatenate([batch.positions for batch in batches]), kind="stable")
     kinds = np.concatenate([batch.kinds for batch in batches])[order]
-    return kinds, {name: column[order] for name, column in columns.items()}
+    columns = {name: column[order] for name, column in columns.items()}
+    _hand_on(columns, {name: told[order] for name, told in told_here.items()}, kinds)
+    return kinds, columns
+
+
+def _hand_on(columns: Columns, told: Columns, kinds: NDArray[np.uint8]) -> None:
+    """What a message leaves out and one before it about the same flow has told, which the store does not know yet."""
+    by_key = np.argsort(columns["key"], kind="stable")
+    keys = columns["key"][by_key]
+    begins = np.concatenate([[True], keys[1:] != keys[:-1]]) | (kinds[by_key] == NEW)
+    if begins.all():
+        return
+    numbers = np.arange(len(keys))
+    for name, said in told.items():
+        last = np.maximum.accumulate(np.where(begins | said[by_key], numbers, 0))
+        columns[name][by_key] = columns[name][by_key[last]]
