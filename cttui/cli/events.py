@@ -80,8 +80,15 @@ def run(
             # A question about flows that need no reading: the table is not dumped for events.
             over = time.monotonic() >= ends
             answer = await link.ask(
-                Ask(seq=link.next_seq(), flows=FlowView(count=0, refresh=False), events=view)
+                Ask(
+                    seq=link.next_seq(),
+                    flows=FlowView(count=0, refresh=False),
+                    events=view,
+                    tunables=not listening,
+                )
             )
+            if any(t.name == "nf_conntrack_events" and t.value == "0" for t in answer.tunables or []):
+                _tell("nf_conntrack_events is 0 here: flows that begin now make no events")
             page = answer.events
             assert page is not None
             if page.error:

@@ -7,8 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
-SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where sudo looks for commands (secure_path of sudoers(5)): pipx, uv and a venv put nothing there."""
+SECURE_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where sudo looks for commands everywhere (secure_path of sudoers(5); on Debian in /usr/local, too). pipx, uv and a
+venv put nothing there."""
 
 
 @functools.cache

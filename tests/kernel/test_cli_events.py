@@ -130,6 +130,12 @@ def test_for_some_time_only(netns: Any) -> None:
     assert done.stdout == done.stderr == ""
 
 
+def test_it_says_so_where_there_are_none(netns: Any) -> None:
+    netns.run("sh", "-c", "echo 0 > /proc/sys/net/netfilter/nf_conntrack_events")
+    done = cttui("events", "--seconds", "0.2", prefix=netns.prefix)
+    assert done.stdout == "" and done.stderr.count("nf_conntrack_events is 0 here") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
