@@ -34,9 +34,8 @@ class Flood:
         first, last = ask.events.after, min(ask.events.after + ask.events.count, self.newest)
         rows = [EventRow(kind=0, time_ns=1, flow=flow(1))] * (last - first)
         page = EventPage(rows=rows, last=last, newest=self.newest)
-        return SimpleNamespace(
-            events=page, health=SimpleNamespace(events_lost=0, events_attached=True), notices=[]
-        )
+        health = SimpleNamespace(events_lost=0, events_attached=True)
+        return SimpleNamespace(events=page, health=health, notices=[], tunables=None)
 
 
 @pytest.mark.parametrize(("count", "lines"), [(None, BEFORE_END), (7, 7), (BEFORE_END + 1, BEFORE_END)])
