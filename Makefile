@@ -15,8 +15,10 @@ run: $(VENV)/.ready
 test: $(VENV)/.ready-dev
 	@sh tools/system-packages test
 	@$(MAKE) --no-print-directory check
-	@# Four at a time, since they mostly wait; one of the four runs all that fill a table.
-	$(BIN)/python -m pytest -n 4 --dist loadgroup $(PYTEST_ARGS)
+	@# Four at a time, since they mostly wait; one of the four runs all that fill a table. What fails is run once more,
+	@# alone: these tests share one kernel with whatever else the machine does. The first report stays in the output,
+	@# so that a test that needs this can be seen and mended.
+	$(BIN)/python -m pytest -n 4 --dist loadgroup $(PYTEST_ARGS) || { echo "Once more, only what failed:"; $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(PYTEST_ARGS); }
 
 check: $(VENV)/.ready-dev
 	$(BIN)/ruff check .

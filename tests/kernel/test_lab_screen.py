@@ -203,7 +203,7 @@ async def test_the_tour_to_its_end() -> None:
     """Each caption leaves what it speaks of in view, and says what goes on while one waits."""
     async with live(targets.sandbox(), (80, 24), tour=True) as d:
         await d.until("1 of 5")
-        assert "raw 0 ──▶ conntrack 0" in d.text
+        await d.until("raw 0 ──▶ conntrack 0")
         await d.press("b")
         await d.until("firing…")
         await d.until("2 of 5")
